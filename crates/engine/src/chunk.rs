@@ -1,0 +1,191 @@
+//! Receive memory that is counted, and the spare blocks it comes from.
+//!
+//! A [`Chunk`] is a range of bytes in memory that several owners may hold. The engine hands one out
+//! with every `Received` event and takes the memory back when the last chunk on it is gone; usually
+//! that is before the next event, so that the same cache-warm memory receives again.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::{Deref, Range};
+use std::ptr::NonNull;
+use std::rc::{Rc, Weak};
+
+/// Bytes that arrived, shared by count. Cloning and slicing cost a counter; not `Send`.
+#[derive(Clone)]
+pub struct Chunk {
+    // `start..end` was filled before the chunk was made and is never written again while the chunk
+    // lives (see `Filling`).
+    start: u32,
+    end: u32,
+    memory: Rc<Memory>,
+}
+
+/// One allocation that chunks point into.
+struct Memory {
+    bytes: NonNull<u8>,
+    capacity: u32,
+    /// Where the memory goes with its last chunk, if the engine still lives by then.
+    home: Weak<Spares>,
+}
+
+/// Unused memory of one size, newest on top.
+pub(crate) struct Spares {
+    capacity: u32,
+    keep: usize,
+    free: RefCell<Vec<NonNull<u8>>>,
+}
+
+/// Memory that the engine receives into: chunks are cut from its front, the rest is still free.
+pub(crate) struct Filling {
+    memory: Rc<Memory>,
+    filled: u32,
+    spares: Rc<Spares>,
+}
+
+impl Chunk {
+    /// Makes a chunk with its own copy of `bytes`. For tests and simulated peers; the engine's own
+    /// chunks come from spare memory.
+    ///
+    /// # Panics
+    /// If `bytes` is 4 GiB or longer.
+    pub fn copied_from(bytes: &[u8]) -> Chunk {
+        let capacity = u32::try_from(bytes.len()).expect("a chunk is shorter than 4 GiB");
+        let spares = Rc::new(Spares::new(capacity.max(1), 0));
+        let mut filling = Filling::new(spares);
+        filling.space(0)[..bytes.len()].copy_from_slice(bytes);
+        filling.cut(bytes.len())
+    }
+
+    /// The part `range` of this chunk, sharing its memory.
+    ///
+    /// # Panics
+    /// If `range` reaches beyond the chunk.
+    pub fn slice(&self, range: Range<usize>) -> Chunk {
+        assert!(range.start <= range.end && range.end <= self.len(), "a slice lies in its chunk");
+        Chunk {
+            start: self.start + range.start as u32,
+            end: self.start + range.end as u32,
+            memory: self.memory.clone(),
+        }
+    }
+
+    /// How many bytes of memory this chunk keeps alive, itself and everything around it.
+    pub fn held_bytes(&self) -> usize {
+        self.memory.capacity as usize
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        let (start, length) = (self.start as usize, (self.end - self.start) as usize);
+        // SAFETY: `Filling::cut` makes chunks only of bytes within the memory that
+        // were written before, and `Chunk::slice` only narrows. Nobody writes them while a chunk
+        // exists: `Filling::space` hands out only what lies behind the cut part (or everything, if
+        // no chunk is left).
+        unsafe { std::slice::from_raw_parts(self.memory.bytes.as_ptr().add(start), length) }
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({} of {} bytes)", self.len(), self.memory.capacity)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        match self.home.upgrade() {
+            Some(spares) => spares.put(self.bytes),
+            None => free(self.bytes, self.capacity),
+        }
+    }
+}
+
+impl Spares {
+    /// Spares of `capacity` bytes each, of which at most `keep` are kept when unused.
+    pub(crate) fn new(capacity: u32, keep: usize) -> Spares {
+        Spares { capacity, keep, free: RefCell::new(Vec::new()) }
+    }
+
+    fn take(self: &Rc<Spares>) -> Rc<Memory> {
+        let bytes = self.free.borrow_mut().pop().unwrap_or_else(|| allocate(self.capacity));
+        Rc::new(Memory { bytes, capacity: self.capacity, home: Rc::downgrade(self) })
+    }
+
+    fn put(&self, bytes: NonNull<u8>) {
+        let mut free_list = self.free.borrow_mut();
+        if free_list.len() < self.keep {
+            free_list.push(bytes);
+        } else {
+            free(bytes, self.capacity);
+        }
+    }
+}
+
+impl Drop for Spares {
+    fn drop(&mut self) {
+        for bytes in self.free.borrow_mut().drain(..) {
+            free(bytes, self.capacity);
+        }
+    }
+}
+
+impl Filling {
+    pub(crate) fn new(spares: Rc<Spares>) -> Filling {
+        Filling { memory: spares.take(), filled: 0, spares }
+    }
+
+    /// Room to receive into, at least `least` bytes of it (or the whole capacity, if less).
+    ///
+    /// Starts again at the front when nobody kept a chunk: the usual case, and the warmest memory.
+    #[inline]
+    pub(crate) fn space(&mut self, least: usize) -> &mut [u8] {
+        if Rc::strong_count(&self.memory) == 1 {
+            self.filled = 0;
+        } else if ((self.memory.capacity - self.filled) as usize) < least {
+            self.memory = self.spares.take();
+            self.filled = 0;
+        }
+        let length = (self.memory.capacity - self.filled) as usize;
+        // SAFETY: the memory is `capacity` bytes that `allocate` zeroed, so they are initialised.
+        // Chunks cover only bytes before `filled` (`Filling::cut`), this `Filling` is the only
+        // writer (it alone takes the memory from `Spares::take`), and `&mut self` makes the slice
+        // the only access to what lies behind.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.memory.bytes.as_ptr().add(self.filled as usize),
+                length,
+            )
+        }
+    }
+
+    /// Makes a chunk of the first `length` bytes of the last `space`.
+    #[inline]
+    pub(crate) fn cut(&mut self, length: usize) -> Chunk {
+        let start = self.filled;
+        assert!(length <= (self.memory.capacity - start) as usize, "a chunk lies in its memory");
+        self.filled += length as u32;
+        Chunk { start, end: self.filled, memory: self.memory.clone() }
+    }
+}
+
+fn layout(capacity: u32) -> Layout {
+    Layout::from_size_align(capacity as usize, 64).expect("a chunk's size is far below isize::MAX")
+}
+
+fn allocate(capacity: u32) -> NonNull<u8> {
+    assert!(capacity > 0, "chunk memory is not empty");
+    // SAFETY: the layout is not empty, as asserted above.
+    let bytes = unsafe { alloc_zeroed(layout(capacity)) };
+    NonNull::new(bytes).unwrap_or_else(|| handle_alloc_error(layout(capacity)))
+}
+
+fn free(bytes: NonNull<u8>, capacity: u32) {
+    // SAFETY: `bytes` came from `allocate` with this capacity: `Spares` holds one size only, and
+    // `Memory::drop` passes its own. Each block is freed once, by the one who owned it last.
+    unsafe { dealloc(bytes.as_ptr(), layout(capacity)) }
+}

@@ -1,0 +1,1 @@
+//! Bytes waiting to be sent on one connection.
