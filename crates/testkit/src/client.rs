@@ -1,0 +1,222 @@
+//! A blocking client that talks in bytes, over TCP or a Unix socket.
+//!
+//! It knows no protocol beyond line ends: tests say what they send and what they expect. Every read
+//! gives up after [`PATIENCE`] with what had arrived until then.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use crate::PATIENCE;
+
+/// One connection to a server under test.
+pub struct Client {
+    stream: Stream,
+    read: Vec<u8>,
+    at: usize,
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Client {
+    /// Connects over TCP. Panics when nobody listens.
+    #[track_caller]
+    pub fn tcp(addr: SocketAddr) -> Client {
+        Client::try_tcp(addr).unwrap_or_else(|e| panic!("connecting to {addr}: {e}"))
+    }
+
+    /// Connects over TCP.
+    pub fn try_tcp(addr: SocketAddr) -> std::io::Result<Client> {
+        let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Client { stream: Stream::Tcp(stream), read: Vec::new(), at: 0 })
+    }
+
+    /// Connects to a Unix socket. Panics when nobody listens.
+    #[track_caller]
+    pub fn unix(path: &Path) -> Client {
+        let stream = UnixStream::connect(path)
+            .unwrap_or_else(|e| panic!("connecting to {}: {e}", path.display()));
+        stream.set_read_timeout(Some(PATIENCE)).expect("a fresh socket takes a timeout");
+        Client { stream: Stream::Unix(stream), read: Vec::new(), at: 0 }
+    }
+
+    /// Sends all of `bytes`.
+    #[track_caller]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes.as_ref()).expect("the server takes what we send");
+    }
+
+    /// Sends all of `bytes` unless the connection is gone.
+    pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match &mut self.stream {
+            Stream::Tcp(s) => s.write_all(bytes),
+            Stream::Unix(s) => s.write_all(bytes),
+        }
+    }
+
+    /// Sends what the kernel takes now; returns how many bytes that were, 0 when it takes none.
+    pub fn send_some(&mut self, bytes: &[u8]) -> usize {
+        let Stream::Tcp(stream) = &mut self.stream else { panic!("only over TCP") };
+        stream.set_nonblocking(true).expect("a socket can be made non-blocking");
+        let sent = match stream.write(bytes) {
+            Ok(n) => n,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => 0,
+            Err(e) => panic!("sending: {e}"),
+        };
+        stream.set_nonblocking(false).expect("a socket can be made blocking");
+        sent
+    }
+
+    /// The next `len` bytes.
+    #[track_caller]
+    pub fn take(&mut self, len: usize) -> Vec<u8> {
+        while self.read.len() - self.at < len {
+            let got = self.fill();
+            assert!(got > 0, "closed after {:?}, wanted {len} bytes", self.rest());
+        }
+        let bytes = self.read[self.at..self.at + len].to_vec();
+        self.at += len;
+        bytes
+    }
+
+    /// The next line, without its end.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        self.try_line().unwrap_or_else(|| panic!("closed after {:?}, wanted a line", self.rest()))
+    }
+
+    /// The next line without its end, or `None` when the connection ends before one is complete.
+    pub fn try_line(&mut self) -> Option<String> {
+        let mut searched = self.at;
+        loop {
+            if let Some(n) = self.read[searched..].iter().position(|b| *b == b'\n') {
+                let line = &self.read[self.at..searched + n];
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                let line = String::from_utf8_lossy(line).into_owned();
+                self.at = searched + n + 1;
+                return Some(line);
+            }
+            let scanned = self.read.len() - self.at;
+            if self.fill() == 0 {
+                return None;
+            }
+            searched = self.at + scanned;
+        }
+    }
+
+    /// Lines up to and with the first that is `last`.
+    #[track_caller]
+    pub fn lines_until(&mut self, last: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        while lines.last().is_none_or(|l| l != last) {
+            lines.push(self.line());
+        }
+        lines
+    }
+
+    /// Asserts that exactly `expected` comes next.
+    #[track_caller]
+    pub fn expect(&mut self, expected: impl AsRef<[u8]>) {
+        let expected = expected.as_ref();
+        while self.read.len() - self.at < expected.len() {
+            let have = &self.read[self.at..];
+            let fits = expected.starts_with(have);
+            assert!(fits, "got {:?}, wanted {:?}", show(have), show(expected));
+            let got = self.fill();
+            assert!(got > 0, "closed after {:?}, wanted {:?}", self.rest(), show(expected));
+        }
+        let got = self.take(expected.len());
+        assert!(got == expected, "got {:?}, wanted {:?}", show(&got), show(expected));
+    }
+
+    /// Sends `request` and asserts that exactly `reply` comes back.
+    #[track_caller]
+    pub fn ask(&mut self, request: impl AsRef<[u8]>, reply: impl AsRef<[u8]>) {
+        self.send(request);
+        self.expect(reply);
+    }
+
+    /// Asserts that the server closes without another byte. A reset counts as closing.
+    #[track_caller]
+    pub fn expect_close(&mut self) {
+        let got = self.fill();
+        assert!(got == 0 && self.at == self.read.len(), "still open, sent {:?}", self.rest());
+    }
+
+    /// Everything up to the close.
+    pub fn drain(&mut self) -> Vec<u8> {
+        while self.fill() > 0 {}
+        let rest = self.read[self.at..].to_vec();
+        self.at = self.read.len();
+        rest
+    }
+
+    /// Says that we send no more, and goes on reading.
+    pub fn finish_sending(&mut self) {
+        let result = match &self.stream {
+            Stream::Tcp(s) => s.shutdown(Shutdown::Write),
+            Stream::Unix(s) => s.shutdown(Shutdown::Write),
+        };
+        result.expect("an open connection can be shut down");
+    }
+
+    /// The address of our side. Panics for Unix sockets.
+    pub fn local_addr(&self) -> SocketAddr {
+        let Stream::Tcp(stream) = &self.stream else { panic!("only over TCP") };
+        stream.local_addr().expect("a connected socket has an address")
+    }
+
+    /// Reads once. Returns 0 at the end of the stream; panics when nothing comes for too long.
+    #[track_caller]
+    fn fill(&mut self) -> usize {
+        if self.at == self.read.len() {
+            self.read.clear();
+            self.at = 0;
+        } else if self.at > 1 << 20 {
+            self.read.drain(..self.at);
+            self.at = 0;
+        }
+        let old = self.read.len();
+        self.read.resize(old + (64 << 10), 0);
+        let result = match &mut self.stream {
+            Stream::Tcp(s) => s.read(&mut self.read[old..]),
+            Stream::Unix(s) => s.read(&mut self.read[old..]),
+        };
+        let got = match result {
+            Ok(n) => n,
+            Err(e) if is_close(e.kind()) => 0,
+            Err(e) => {
+                self.read.truncate(old);
+                panic!("nothing more after {:?}: {e}", self.rest())
+            }
+        };
+        self.read.truncate(old + got);
+        got
+    }
+
+    fn rest(&self) -> String {
+        show(&self.read[self.at..])
+    }
+}
+
+fn is_close(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted
+    )
+}
+
+/// Bytes as a person reads them, cut to a bearable length.
+pub fn show(bytes: &[u8]) -> String {
+    let cut = &bytes[..bytes.len().min(300)];
+    let more =
+        if cut.len() < bytes.len() { format!("… ({} bytes)", bytes.len()) } else { "".into() };
+    format!("{}{more}", cut.escape_ascii())
+}
