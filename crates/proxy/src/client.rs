@@ -1,0 +1,129 @@
+//! One accepted connection: input that is not a whole request yet, and the replies it is owed.
+//!
+//! Replies leave in the order of the requests. The exchanges owed to a client form a list through
+//! `Exchange::next`; only the one at its head may write to the connection, the others hold theirs.
+//! An idle client owns no buffers.
+
+use crate::exchange::ExchangeId;
+use crate::local;
+use crate::local::conns::ConnEntry;
+use crate::link::LinkId;
+use keyway_engine::{ConnId, Id, Nanos};
+use std::sync::Arc;
+
+/// Names a client; stale names find nothing.
+pub type ClientId = Id<Client>;
+
+/// One accepted connection.
+#[derive(Debug)]
+pub struct Client {
+    pub(crate) conn: ConnId,
+    /// Number of its listener.
+    pub(crate) listener: u32,
+    /// Requests whose reply is owed.
+    pub(crate) owed: u32,
+    /// Oldest exchange owed.
+    pub(crate) head: Option<ExchangeId>,
+    /// Youngest exchange owed.
+    pub(crate) tail: Option<ExchangeId>,
+    /// Received but not consumed: the front of a request, or requests that have to wait.
+    pub(crate) partial: Vec<u8>,
+    /// Bytes of a refused value that are still to come.
+    pub(crate) swallow: u64,
+    /// Bytes of replies held in its exchanges.
+    pub(crate) held_bytes: usize,
+    /// How many requests may be owed at once; grows with each reply and shrinks with their size.
+    pub(crate) window: u32,
+    /// Running average of the size of its replies, in bytes.
+    pub(crate) reply_average: u32,
+    /// The connection that its large value is being sent to.
+    pub(crate) upload: Option<Upload>,
+    /// A lane that is not read because this client does not take what it brought.
+    pub(crate) stalled_lane: Option<LinkId>,
+    pub(crate) state: State,
+    pub(crate) session: local::Session,
+    /// When it last sent something.
+    pub(crate) seen: Nanos,
+    pub(crate) entry: Arc<ConnEntry>,
+}
+
+/// A value that is passed on while it arrives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Upload {
+    pub exchange: ExchangeId,
+    pub lane: LinkId,
+    /// Bytes still to come, with the line end.
+    pub left: u64,
+}
+
+/// What holds for a client right now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct State {
+    /// Waits in the worker's queue for another turn.
+    pub queued: bool,
+    /// Whole requests may lie in `partial` that have not been looked at for lack of room.
+    pub blocked: bool,
+    /// Its socket is not read.
+    pub paused: bool,
+    /// A `Drained` event was asked for.
+    pub awaits_drain: bool,
+    /// No more requests are taken; it is closed once everything owed is sent.
+    pub closing: bool,
+    /// `finish` was called.
+    pub finished: bool,
+}
+
+/// Window of a new client: enough for any pipeline in practice, little enough that a hostile one
+/// cannot ask for gigabytes before the size of its replies is known.
+const WINDOW_FIRST: u32 = 64;
+
+impl Client {
+    pub(crate) fn new(
+        conn: ConnId,
+        listener: u32,
+        session: local::Session,
+        entry: Arc<ConnEntry>,
+        now: Nanos,
+    ) -> Client {
+        Client {
+            conn,
+            listener,
+            owed: 0,
+            head: None,
+            tail: None,
+            partial: Vec::new(),
+            swallow: 0,
+            held_bytes: 0,
+            window: WINDOW_FIRST,
+            reply_average: 0,
+            upload: None,
+            stalled_lane: None,
+            state: State::default(),
+            session,
+            seen: now,
+            entry,
+        }
+    }
+
+    /// Learns from a reply of so many bytes how many requests may be read ahead.
+    #[inline]
+    pub(crate) fn learn(&mut self, reply_bytes: u64, owed_max: usize, bytes_max: usize) {
+        let size = reply_bytes.min(u64::from(u32::MAX >> 4)) as u32;
+        // An eighth of the difference: quick enough to see large values after a few replies.
+        self.reply_average = self.reply_average - self.reply_average / 8 + size / 8;
+        let by_bytes = bytes_max as u64 / 4 / u64::from(self.reply_average.max(64));
+        let most = (owed_max as u64).min(by_bytes.max(1)) as u32;
+        self.window = (self.window + 1).min(most);
+    }
+
+    /// Whether another request may be started.
+    #[inline]
+    pub(crate) fn has_window(&self) -> bool {
+        self.owed < self.window
+    }
+
+    /// Keeps bytes that are not a whole request yet.
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
+        self.partial.extend_from_slice(bytes);
+    }
+}
