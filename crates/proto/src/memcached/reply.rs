@@ -1,0 +1,348 @@
+//! Cutting one reply's head off the front of the bytes a backend sent.
+//!
+//! Only the first line is read; a value is never looked at. As in requests, the plain form of
+//! the common replies is recognised in one pass, and anything else is read exactly.
+
+use super::flag::{MetaFlags, meta_flags};
+use super::limit::REPLY_LINE_BYTES_MAX;
+use super::token::{Tokens, tokens};
+use crate::number;
+use crate::scan::{line_feed, stop};
+
+/// What the front of a backend's bytes is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyCut<'a> {
+    /// A complete line. The value, if any, follows it.
+    Head(ReplyHead<'a>),
+    /// The line is not complete yet.
+    Partial,
+    /// No reply of memcached: the connection cannot be used any further.
+    Malformed,
+}
+
+/// The first line of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyHead<'a> {
+    /// The line without its line end.
+    pub line: &'a [u8],
+    /// Bytes that the line takes with its line end.
+    pub line_bytes: usize,
+    /// The key of a `VALUE` line, else empty. It starts at offset 6 of the line.
+    pub key: &'a [u8],
+    /// Length of the value that follows (`VALUE`, `VA`), without its CR LF.
+    pub value_bytes: Option<u64>,
+    /// What the line says.
+    pub kind: ReplyKind,
+}
+
+/// What a reply line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs)] // The names are the protocol's own words.
+pub enum ReplyKind {
+    Value,
+    End,
+    Stored,
+    NotStored,
+    Exists,
+    NotFound,
+    Deleted,
+    Touched,
+    Ok,
+    /// A line that starts with a digit, from `incr` and `decr`.
+    Number,
+    Version,
+    Stat,
+    Reset,
+    Error,
+    ClientError,
+    ServerError,
+    Hd,
+    Va,
+    En,
+    Nf,
+    Ns,
+    Ex,
+    Mn,
+    Me,
+    /// Another word of two letters: taken for a meta reply of a newer server.
+    OtherMeta,
+}
+
+impl ReplyKind {
+    /// Whether this is `ERROR`, `CLIENT_ERROR` or `SERVER_ERROR`.
+    #[inline]
+    pub const fn is_error(self) -> bool {
+        matches!(self, ReplyKind::Error | ReplyKind::ClientError | ReplyKind::ServerError)
+    }
+
+    /// Whether this is a reply of the meta protocol.
+    #[inline]
+    pub const fn is_meta(self) -> bool {
+        self as u8 >= ReplyKind::Hd as u8
+    }
+}
+
+/// Cuts one reply line off the front of `bytes`.
+#[inline]
+pub fn cut_reply(bytes: &[u8]) -> ReplyCut<'_> {
+    match quick_head(bytes) {
+        Some(head) => ReplyCut::Head(head),
+        None => cut_exact(bytes),
+    }
+}
+
+impl<'a> ReplyHead<'a> {
+    /// Bytes that follow the line and belong to it: the value and its CR LF, or 0.
+    #[inline]
+    pub const fn body_bytes(&self) -> u64 {
+        match self.value_bytes {
+            Some(bytes) => bytes + 2,
+            None => 0,
+        }
+    }
+
+    /// The flags of a meta reply; none for other replies and for `ME`, whose tokens are no flags.
+    #[inline]
+    pub fn meta_flags(&self) -> MetaFlags<'a> {
+        let at = match self.kind {
+            ReplyKind::Va => {
+                let mut rest = Tokens::starting_at(self.line, 2);
+                rest.next_range();
+                self.line.len() - rest.rest().len()
+            }
+            ReplyKind::Me => self.line.len(),
+            kind if kind.is_meta() => 2,
+            _ => self.line.len(),
+        };
+        meta_flags(self.line, at).at_most(usize::MAX)
+    }
+
+    /// Argument of the `O` flag of a meta reply.
+    #[inline]
+    pub fn opaque(&self) -> Option<&'a [u8]> {
+        self.meta_flags().find(|flag| flag.letter == b'O').map(|flag| flag.argument)
+    }
+
+    /// Argument of the `k` flag of a meta reply: the key, base64 if the reply has a `b` flag.
+    #[inline]
+    pub fn echoed_key(&self) -> Option<&'a [u8]> {
+        self.meta_flags().find(|flag| flag.letter == b'k').map(|flag| flag.argument)
+    }
+
+    /// The client flags of a `VALUE` line.
+    pub fn client_flags(&self) -> Option<u64> {
+        self.value_field(2)
+    }
+
+    /// The CAS number of a `VALUE` line that has one.
+    pub fn cas(&self) -> Option<u64> {
+        self.value_field(4)
+    }
+
+    fn value_field(&self, index: usize) -> Option<u64> {
+        if self.kind != ReplyKind::Value {
+            return None;
+        }
+        number::strict_u64(tokens(self.line).nth(index)?)
+    }
+}
+
+/// Recognises the plain form of the common replies; `None` means that the exact reader decides.
+#[inline(always)]
+fn quick_head(bytes: &[u8]) -> Option<ReplyHead<'_>> {
+    let word = u32::from_le_bytes(*bytes.first_chunk::<4>()?);
+    match word {
+        VALU if bytes.get(4..6) == Some(b"E ") => quick_value(bytes),
+        END if bytes.get(4) == Some(&b'\n') => whole(bytes, ReplyKind::End, 3),
+        HD => whole(bytes, ReplyKind::Hd, 2),
+        EN => whole(bytes, ReplyKind::En, 2),
+        STOR if bytes.get(4..8) == Some(b"ED\r\n") => whole(bytes, ReplyKind::Stored, 6),
+        _ => match word & 0x00ff_ffff {
+            VA => quick_meta_value(bytes),
+            HD_SPACE => quick_flags(bytes, 3).map(|(line, line_bytes)| ReplyHead {
+                line,
+                line_bytes,
+                key: &[],
+                value_bytes: None,
+                kind: ReplyKind::Hd,
+            }),
+            _ => None,
+        },
+    }
+}
+
+const VALU: u32 = u32::from_le_bytes(*b"VALU");
+const STOR: u32 = u32::from_le_bytes(*b"STOR");
+const END: u32 = u32::from_le_bytes(*b"END\r");
+const HD: u32 = u32::from_le_bytes(*b"HD\r\n");
+const EN: u32 = u32::from_le_bytes(*b"EN\r\n");
+const VA: u32 = u32::from_le_bytes(*b"VA \0");
+const HD_SPACE: u32 = u32::from_le_bytes(*b"HD \0");
+
+/// A reply that is one word of `len` bytes, CR and LF.
+#[inline(always)]
+fn whole(bytes: &[u8], kind: ReplyKind, len: usize) -> Option<ReplyHead<'_>> {
+    let line = bytes.get(..len)?;
+    Some(ReplyHead { line, line_bytes: len + 2, key: &[], value_bytes: None, kind })
+}
+
+#[inline(always)]
+fn quick_value(bytes: &[u8]) -> Option<ReplyHead<'_>> {
+    let key_end = stop(bytes, 6).filter(|&end| end != 6 && bytes.get(end) == Some(&b' '))?;
+    let flags_end = number_end(bytes, key_end + 1).filter(|&end| bytes.get(end) == Some(&b' '))?;
+    let (value_bytes, length_end) = short_number(bytes, flags_end + 1)?;
+    let end = match bytes.get(length_end)? {
+        b' ' => number_end(bytes, length_end + 1)?,
+        _ => length_end,
+    };
+    if bytes.get(end..end + 2)? != b"\r\n" {
+        return None;
+    }
+    Some(ReplyHead {
+        line: bytes.get(..end)?,
+        line_bytes: end + 2,
+        key: bytes.get(6..key_end)?,
+        value_bytes: Some(value_bytes),
+        kind: ReplyKind::Value,
+    })
+}
+
+#[inline(always)]
+fn quick_meta_value(bytes: &[u8]) -> Option<ReplyHead<'_>> {
+    let (value_bytes, length_end) = short_number(bytes, 3)?;
+    let (line, line_bytes) = match bytes.get(length_end)? {
+        b' ' => quick_flags(bytes, length_end + 1)?,
+        _ if bytes.get(length_end..length_end + 2)? == b"\r\n" => {
+            (bytes.get(..length_end)?, length_end + 2)
+        }
+        _ => return None,
+    };
+    let value_bytes = Some(value_bytes);
+    Some(ReplyHead { line, line_bytes, key: &[], value_bytes, kind: ReplyKind::Va })
+}
+
+/// The line of a meta reply whose flags start at `from`.
+#[inline(always)]
+fn quick_flags(bytes: &[u8], from: usize) -> Option<(&[u8], usize)> {
+    let mut end = stop(bytes, from)?;
+    while bytes.get(end) == Some(&b' ') {
+        end = stop(bytes, end + 1)?;
+    }
+    (bytes.get(end..end + 2)? == b"\r\n").then_some((bytes.get(..end)?, end + 2))
+}
+
+/// End of the digits that start at `from`; at least one and so few that they fit 64 bits.
+#[inline(always)]
+fn number_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let digits = bytes.get(from..)?.iter().take(20).take_while(|byte| byte.is_ascii_digit());
+    let count = digits.count();
+    (1..20).contains(&count).then_some(from + count)
+}
+
+/// The number of at most nine digits that starts at `from`, and its end.
+#[inline(always)]
+fn short_number(bytes: &[u8], from: usize) -> Option<(u64, usize)> {
+    let mut sum = 0u64;
+    let mut at = from;
+    while let Some(&byte) = bytes.get(at) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        sum = sum * 10 + u64::from(digit);
+        at += 1;
+        if at - from > 9 {
+            return None;
+        }
+    }
+    (at != from).then_some((sum, at))
+}
+
+/// Reads any reply line.
+fn cut_exact(bytes: &[u8]) -> ReplyCut<'_> {
+    let within = bytes.get(..REPLY_LINE_BYTES_MAX).unwrap_or(bytes);
+    let Some(at) = line_feed(within, 0) else {
+        let is_too_long = bytes.len() >= REPLY_LINE_BYTES_MAX;
+        return if is_too_long { ReplyCut::Malformed } else { ReplyCut::Partial };
+    };
+    let line = bytes.get(..at).unwrap_or(&[]);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let Some(kind) = exact_kind(line) else {
+        return ReplyCut::Malformed;
+    };
+    let mut head = ReplyHead { line, line_bytes: at + 1, key: &[], value_bytes: None, kind };
+    let read = match kind {
+        ReplyKind::Value => exact_value(&mut head),
+        ReplyKind::Va => exact_meta_value(&mut head),
+        _ => Some(()),
+    };
+    match read {
+        Some(()) => ReplyCut::Head(head),
+        None => ReplyCut::Malformed,
+    }
+}
+
+fn exact_kind(line: &[u8]) -> Option<ReplyKind> {
+    if line.first()?.is_ascii_digit() {
+        return Some(ReplyKind::Number);
+    }
+    let word_end = line.iter().position(|&byte| byte == b' ' || byte == b'\r');
+    let word = line.get(..word_end.unwrap_or(line.len()))?;
+    Some(match word {
+        b"HD" => ReplyKind::Hd,
+        b"VA" => ReplyKind::Va,
+        b"EN" => ReplyKind::En,
+        b"NF" => ReplyKind::Nf,
+        b"NS" => ReplyKind::Ns,
+        b"EX" => ReplyKind::Ex,
+        b"MN" => ReplyKind::Mn,
+        b"ME" => ReplyKind::Me,
+        b"OK" => ReplyKind::Ok,
+        [_, _] => ReplyKind::OtherMeta,
+        b"END" => ReplyKind::End,
+        b"STAT" => ReplyKind::Stat,
+        b"VALUE" => ReplyKind::Value,
+        b"RESET" => ReplyKind::Reset,
+        b"ERROR" => ReplyKind::Error,
+        b"STORED" => ReplyKind::Stored,
+        b"EXISTS" => ReplyKind::Exists,
+        b"DELETED" => ReplyKind::Deleted,
+        b"TOUCHED" => ReplyKind::Touched,
+        b"VERSION" => ReplyKind::Version,
+        b"NOT_FOUND" => ReplyKind::NotFound,
+        b"NOT_STORED" => ReplyKind::NotStored,
+        _ if word.starts_with(b"CLIENT_ERROR") => ReplyKind::ClientError,
+        _ if word.starts_with(b"SERVER_ERROR") => ReplyKind::ServerError,
+        _ => return None,
+    })
+}
+
+fn exact_value(head: &mut ReplyHead<'_>) -> Option<()> {
+    let mut rest = Tokens::starting_at(head.line, 6);
+    // The key starts right behind the one space; another space there would be an empty key.
+    let key = rest.next_range().filter(|key| key.start == 6)?;
+    filled(rest.next()?).and_then(number::strict_u64)?;
+    head.value_bytes = Some(exact_value_bytes(rest.next()?)?);
+    if let Some(cas) = rest.next() {
+        filled(cas).and_then(number::strict_u64)?;
+    }
+    head.key = head.line.get(key)?;
+    rest.next().is_none().then_some(())
+}
+
+fn exact_meta_value(head: &mut ReplyHead<'_>) -> Option<()> {
+    let length = Tokens::starting_at(head.line, 2).next()?;
+    head.value_bytes = Some(exact_value_bytes(length)?);
+    Some(())
+}
+
+/// Length of a value in a reply; memcached's own reader refuses the last three 32-bit numbers.
+fn exact_value_bytes(token: &[u8]) -> Option<u64> {
+    let length = number::strict_u32(token)?;
+    (length < u32::MAX - 2).then_some(u64::from(length))
+}
+
+fn filled(token: &[u8]) -> Option<&[u8]> {
+    (!token.is_empty()).then_some(token)
+}

@@ -1,0 +1,91 @@
+//! Tokens of a line: runs of bytes other than the space. Tabs and other bytes are part of them.
+
+use std::ops::Range;
+
+/// Splits a line (without its line end) into its tokens. Runs of spaces separate them once.
+#[inline]
+pub const fn tokens(line: &[u8]) -> Tokens<'_> {
+    Tokens { line, at: 0 }
+}
+
+/// Iterator over the tokens of a line, from `tokens`.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens<'a> {
+    line: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Tokens<'a> {
+    /// The tokens of `line` that start at or after the byte offset `at`.
+    #[inline]
+    pub const fn starting_at(line: &'a [u8], at: usize) -> Self {
+        Tokens { line, at }
+    }
+
+    /// The next token's place in the line.
+    #[inline]
+    pub fn next_range(&mut self) -> Option<Range<usize>> {
+        let mut start = self.at;
+        while *self.line.get(start)? == b' ' {
+            start += 1;
+        }
+        let rest = self.line.get(start..)?;
+        let end = start + space(rest);
+        self.at = end;
+        Some(start..end)
+    }
+
+    /// What has not been split yet, leading spaces included.
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        self.line.get(self.at..).unwrap_or(&[])
+    }
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let range = self.next_range()?;
+        self.line.get(range)
+    }
+}
+
+/// Offset of the first space, or the length when there is none.
+#[inline]
+fn space(bytes: &[u8]) -> usize {
+    let mut from = 0;
+    // A control character stops the quick scan but belongs to the token.
+    while let Some(at) = crate::scan::stop(bytes, from) {
+        if bytes.get(at) == Some(&b' ') {
+            return at;
+        }
+        from = at + 1;
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_spaces_separate() {
+        let found: Vec<&[u8]> = tokens(b"  a\tb  c\r d  ").collect();
+        assert_eq!(found, [b"a\tb".as_slice(), b"c\r", b"d"]);
+        assert_eq!(tokens(b"").count(), 0);
+        assert_eq!(tokens(b"   ").count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn tokens_are_what_split_gives(line in "[ a\t\r\n]{0,40}") {
+            let found: Vec<&[u8]> = tokens(line.as_bytes()).collect();
+            let split: Vec<&[u8]> =
+                line.split(' ').filter(|t| !t.is_empty()).map(str::as_bytes).collect();
+            prop_assert_eq!(found, split);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Finding the end of a token eight bytes at a time, in safe code.
+//!
+//! Requests and replies are mostly one key and a few short numbers, so a call into a vectorised
+//! search costs more than the search. One 64-bit word per step needs no set-up and no tail loop.
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// Position of the first byte at or below the space character (`0x20`) at or after `from`.
+///
+/// That is where a token ends: a space, a carriage return, a line feed, or a control character
+/// that the caller has to look at more closely. `None` when the rest holds no such byte.
+#[inline(always)]
+pub(crate) fn stop(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    let mut rest = bytes.get(from..)?;
+    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
+        let hits = low_bytes(u64::from_le_bytes(*chunk));
+        if hits != 0 {
+            return Some(at + (hits.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+        rest = tail;
+    }
+    let last = bytes.last_chunk::<8>();
+    let Some(last) = last else {
+        return rest.iter().position(|&byte| byte <= b' ').map(|found| at + found);
+    };
+    if rest.is_empty() {
+        return None;
+    }
+    // The last word of the input overlaps bytes already seen: shift those out. The zeros that
+    // come in at the top would count as hits, so they are turned into bytes that never do.
+    let seen = (8 - rest.len()) as u32 * 8;
+    let word = (u64::from_le_bytes(*last) >> seen) | !(u64::MAX >> seen);
+    let hits = low_bytes(word);
+    (hits != 0).then(|| at + (hits.trailing_zeros() / 8) as usize)
+}
+
+/// Marks, by its high bit, each byte of `word` that is at most `0x20`; marks above the lowest
+/// one may be false, the lowest is exact.
+#[inline(always)]
+const fn low_bytes(word: u64) -> u64 {
+    word.wrapping_sub(ONES * 0x21) & !word & HIGHS
+}
+
+/// Position of the line feed in `bytes`, looking only at what follows the first `from` bytes.
+#[inline]
+pub(crate) fn line_feed(bytes: &[u8], from: usize) -> Option<usize> {
+    memchr::memchr(b'\n', bytes.get(from..)?).map(|found| from + found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn stop_finds_what_a_byte_loop_finds(
+            bytes in proptest::collection::vec(prop_oneof![3 => 0x21u8..=255, 1 => 0u8..=0x21], 0..40),
+            from in 0usize..44,
+        ) {
+            let slow = bytes.iter().enumerate().skip(from).find(|&(_, &b)| b <= b' ').map(|(i, _)| i);
+            prop_assert_eq!(stop(&bytes, from), slow);
+        }
+    }
+}
