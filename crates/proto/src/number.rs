@@ -193,3 +193,72 @@ pub fn write_u64(buf: &mut [u8; DECIMAL_BYTES_MAX], number: u64) -> usize {
     }
     at
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn strict_readers_take_digits_only() {
+        assert_eq!(strict_u32(b"4294967295"), Some(u32::MAX));
+        assert_eq!(strict_u32(b"4294967296"), None);
+        assert_eq!(strict_u32(b"00000000001"), Some(1));
+        assert_eq!(strict_u32(b"000000000001"), None);
+        assert_eq!(strict_u64(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(strict_u64(b"18446744073709551616"), None);
+        assert_eq!(strict_u64(b"0018446744073709551615"), Some(u64::MAX));
+        assert_eq!(strict_u64(b"00018446744073709551615"), None);
+        assert_eq!(strict_i32(b"-2147483648"), Some(i32::MIN));
+        assert_eq!(strict_i32(b"2147483648"), None);
+        assert_eq!(strict_i64(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!((strict_i32(b""), strict_i32(b"-")), (Some(0), Some(0)));
+        for token in [b"+1".as_slice(), b"1 ", b" 1", b"1x", b"--1", b"1-"] {
+            assert_eq!((strict_u64(token), strict_i32(token)), (None, None), "{token:?}");
+        }
+        assert_eq!(strict_u32(b"-1"), None);
+    }
+
+    #[test]
+    fn lenient_readers_follow_the_c_library() {
+        assert_eq!(lenient_u64(b"12"), Some(12));
+        assert_eq!(lenient_u64(b"+12\tx"), Some(12));
+        assert_eq!(lenient_u64(b"\t12\0x"), Some(12));
+        assert_eq!(lenient_u64(b"-1"), None);
+        assert_eq!(lenient_u64(b"-18446744073709551615"), Some(1));
+        assert_eq!(lenient_u64(b"18446744073709551616"), None);
+        assert_eq!(lenient_u32(b"4294967297"), Some(1));
+        assert_eq!(lenient_i32(b"4294967295"), Some(-1));
+        assert_eq!(lenient_i64(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(lenient_i64(b"9223372036854775808"), None);
+        for token in [b"".as_slice(), b"-", b"x", b"1x", b"+-1", b" "] {
+            assert_eq!((lenient_u64(token), lenient_i64(token)), (None, None), "{token:?}");
+        }
+        assert_eq!(lenient_u64(&[b'9'; 2000]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn decimals_are_what_the_standard_library_writes(number: u64) {
+            let text = number.to_string();
+            let decimal = Decimal::new(number);
+            prop_assert_eq!(decimal.as_bytes(), text.as_bytes());
+            prop_assert_eq!(strict_u64(text.as_bytes()), Some(number));
+            prop_assert_eq!(lenient_u64(text.as_bytes()), Some(number));
+        }
+
+        #[test]
+        fn strict_signed_readers_read_what_is_written(number: i64) {
+            let text = number.to_string();
+            prop_assert_eq!(strict_i64(text.as_bytes()), Some(number));
+            prop_assert_eq!(strict_i32(text.as_bytes()).map(i64::from),
+                i32::try_from(number).is_ok().then_some(number));
+        }
+
+        #[test]
+        fn no_token_panics(token in proptest::collection::vec(any::<u8>(), 0..30)) {
+            let _ = (strict_u32(&token), strict_i32(&token), strict_u64(&token));
+            let _ = (strict_i64(&token), lenient_u32(&token), lenient_i32(&token));
+        }
+    }
+}

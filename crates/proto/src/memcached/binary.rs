@@ -253,3 +253,44 @@ impl Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn opcodes_are_found_by_byte_and_know_their_loud_form() {
+        for (opcode, loud) in OPCODES {
+            assert_eq!(Opcode::from_byte(opcode as u8), Some(opcode));
+            assert_eq!((opcode.loud(), loud.is_quiet()), (loud, false));
+        }
+        assert_eq!(Opcode::GetKQ.loud(), Opcode::GetK);
+        assert_eq!(Opcode::from_byte(0x1b), None);
+    }
+
+    #[test]
+    fn contradicting_lengths_and_foreign_magic_are_malformed() {
+        let header = Header { key_bytes: 3, extras_bytes: 4, body_bytes: 6, ..Header::default() };
+        assert_eq!(cut_request(&header.render_request()), BinaryCut::Malformed);
+        assert_eq!(cut_request(b"get"), BinaryCut::Malformed);
+        assert_eq!(cut_request(b""), BinaryCut::Partial);
+        assert_eq!(cut_request(&[REQUEST_MAGIC; HEADER_BYTES - 1]), BinaryCut::Partial);
+    }
+
+    proptest! {
+        #[test]
+        fn a_rendered_header_reads_back(
+            opcode: u8, key_bytes: u16, extras_bytes: u8, value_bytes in 0u32..1 << 30,
+            status: u16, opaque: u32, cas: u64, data_type: u8,
+        ) {
+            let body_bytes = u32::from(key_bytes) + u32::from(extras_bytes) + value_bytes;
+            let header = Header {
+                opcode, key_bytes, extras_bytes, data_type, status, body_bytes, opaque, cas,
+            };
+            prop_assert_eq!(cut_request(&header.render_request()), BinaryCut::Head(header));
+            prop_assert_eq!(cut_reply(&header.render_reply()), BinaryCut::Head(header));
+            prop_assert_eq!(header.value_bytes(), value_bytes);
+        }
+    }
+}

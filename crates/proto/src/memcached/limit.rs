@@ -62,3 +62,20 @@ pub fn is_valid_key(key: &[u8]) -> bool {
     let in_bounds = !key.is_empty() && key.len() <= KEY_BYTES_MAX;
     in_bounds && key.iter().all(|&byte| byte > b' ' && byte != 0x7f)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_short_and_printable() {
+        assert!(is_valid_key(b"k"));
+        assert!(is_valid_key(&[b'k'; KEY_BYTES_MAX]));
+        assert!(is_valid_key("ключ".as_bytes()));
+        assert!(!is_valid_key(b""));
+        assert!(!is_valid_key(&[b'k'; KEY_BYTES_MAX + 1]));
+        for key in [b"a b".as_slice(), b"a\n", b"\ta", b"a\0", b"\x7f"] {
+            assert!(!is_valid_key(key), "{key:?}");
+        }
+    }
+}

@@ -108,3 +108,31 @@ pub fn meta_value_start(value_bytes: u64) -> Short<23> {
     out.push_number(value_bytes);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_forms_fit() {
+        let max = u64::MAX.to_string();
+        assert_eq!(
+            value_tail(u64::MAX, u64::MAX, Some(u64::MAX)).as_bytes(),
+            format!(" {max} {max} {max}\r\n").as_bytes()
+        );
+        assert_eq!(
+            store_tail(u64::MAX, i64::MIN, u64::MAX, Some(u64::MAX)).as_bytes(),
+            format!(" {max} {} {max} {max}", i64::MIN).as_bytes()
+        );
+        assert_eq!(number_line(u64::MAX).as_bytes(), format!("{max}\r\n").as_bytes());
+        assert_eq!(numeric_flag(b'c', u64::MAX).as_bytes(), format!(" c{max}").as_bytes());
+        assert_eq!(meta_value_start(u64::MAX).as_bytes(), format!("VA {max}").as_bytes());
+    }
+
+    #[test]
+    fn ordinary_forms() {
+        assert_eq!(value_tail(0, 5, None).as_bytes(), b" 0 5\r\n");
+        assert_eq!(store_tail(3, -1, 5, None).as_bytes(), b" 3 -1 5");
+        assert_eq!(number_line(0).as_bytes(), b"0\r\n");
+    }
+}

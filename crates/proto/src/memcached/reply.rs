@@ -346,3 +346,6 @@ fn exact_value_bytes(token: &[u8]) -> Option<u64> {
 fn filled(token: &[u8]) -> Option<&[u8]> {
     (!token.is_empty()).then_some(token)
 }
+
+#[cfg(test)]
+mod tests;

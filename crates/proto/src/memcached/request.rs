@@ -474,3 +474,6 @@ fn exact_meta(head: &mut Head<'_>) -> Result<(), Malformed> {
 fn last_is_noreply(line: &[u8]) -> bool {
     tokens(line).take(TOKEN_COUNT_MAX).last() == Some(b"noreply")
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,3 +103,79 @@ pub fn head(kind: u8, count: u64, out: &mut [u8; HEAD_BYTES_MAX]) -> &[u8] {
     }
     out.get(..written).unwrap_or(&[])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(bytes: &[u8]) -> Option<Element<'_>> {
+        match cut_reply(bytes) {
+            ReplyCut::Element { element, head_bytes } => {
+                assert_eq!(bytes.get(head_bytes - 2..head_bytes), Some(b"\r\n".as_slice()));
+                Some(element)
+            }
+            ReplyCut::Partial | ReplyCut::Malformed => None,
+        }
+    }
+
+    #[test]
+    fn each_type_is_read() {
+        let cases: [(&[u8], Element<'_>); 14] = [
+            (b"+OK\r\n", Element::Simple(b"OK")),
+            (b"-ERR no\r\n", Element::Error(b"ERR no")),
+            (b":-12\r\n", Element::Integer(-12)),
+            (b":+12\r\n", Element::Integer(12)),
+            (b"$5\r\nhello\r\n", Element::Bulk(b'$', 5)),
+            (b"$-1\r\n", Element::Null),
+            (b"*-1\r\n", Element::Null),
+            (b"_\r\n", Element::Null),
+            (b"*0\r\n", Element::Array(b'*', 0)),
+            (b">2\r\n", Element::Array(b'>', 2)),
+            (b"%1\r\n", Element::Map(b'%', 1)),
+            (b"#t\r\n", Element::Boolean(true)),
+            (b",1.5\r\n", Element::Text(b',', b"1.5")),
+            (b"(123\r\n", Element::Text(b'(', b"123")),
+        ];
+        for (bytes, element) in cases {
+            assert_eq!(read(bytes), Some(element), "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn what_is_no_resp_is_malformed() {
+        for bytes in [
+            b"\r\n".as_slice(),
+            b"+OK\n",
+            b"$\r\n",
+            b"$-2\r\n",
+            b":\r\n",
+            b":-\r\n",
+            b"#x\r\n",
+            b"END\r\n",
+        ] {
+            assert_eq!(
+                cut_reply(bytes),
+                ReplyCut::Malformed,
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
+        }
+        assert_eq!(cut_reply(b"+OK\r"), ReplyCut::Partial);
+        assert_eq!(cut_reply(&[b'+'; LINE_BYTES_MAX]), ReplyCut::Malformed);
+    }
+
+    proptest! {
+        #[test]
+        fn written_heads_read_back(count: u64) {
+            let mut out = [0; HEAD_BYTES_MAX];
+            prop_assert_eq!(read(head(b'*', count, &mut out)), Some(Element::Array(b'*', count)));
+            prop_assert_eq!(read(head(b'$', count, &mut out)), Some(Element::Bulk(b'$', count)));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = cut_reply(&bytes);
+        }
+    }
+}
