@@ -1,0 +1,268 @@
+//! `listeners.NAME`: where clients are accepted, and what they may do.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+
+use keyway_proxy::config::{Allow, Bind, Listener, Protocol, RouteId, User};
+use toml::de::DeValue;
+
+use super::address::bind_from;
+use super::key;
+use super::route::Routes;
+use super::section::{Entry, Table, Value, article, entries};
+use super::{named, table_of};
+
+/// Reads all listeners, each with the place of its address. There is one at least: without any in
+/// the file it is memcached's usual address on this machine.
+pub(super) fn read<'t>(
+    top: &Table<'t, '_, '_>,
+    routes: &mut Routes<'t, '_, '_>,
+) -> Vec<(Listener, Range<usize>)> {
+    let mut listeners = Vec::new();
+    let list = named(top, "listeners");
+    for entry in &list {
+        let path = format!("listeners.{}", entry.name);
+        let help = format!("write `[{path}]` and below it `address = \"127.0.0.1:11211\"`");
+        let Some(table) = table_of(top, entry, &path, &help) else { continue };
+        let table = Table::open(&key::LISTENER, path, entry.name_span(), table, top.findings);
+        listeners.extend(read_one(entry.name, &table, routes));
+    }
+    if list.is_empty() {
+        let span = top.get("listeners").map_or(0..0, |entry| entry.name_span());
+        let route = routes.default_route(span.clone(), false);
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 11211);
+        let mut listener = blank("default", Bind::Tcp(address), route);
+        listener.allow.flush = routes.is_store(route);
+        listeners.push((listener, span));
+    }
+    check_unique(top, &listeners);
+    listeners
+}
+
+fn blank(name: &str, bind: Bind, route: RouteId) -> Listener {
+    Listener {
+        name: name.to_owned(),
+        bind,
+        protocol: Protocol::Memcached,
+        tag: String::new(),
+        route,
+        backlog: 1024,
+        allow: Allow::default(),
+        users: Vec::new(),
+        requests_per_turn_max: 20,
+    }
+}
+
+/// The listeners of one table: one for each of its addresses.
+fn read_one<'t>(
+    name: &str,
+    table: &Table<'t, '_, '_>,
+    routes: &mut Routes<'t, '_, '_>,
+) -> Vec<(Listener, Range<usize>)> {
+    let binds = binds(table);
+    let is_udp = binds.iter().any(|(bind, _)| matches!(bind, Bind::Udp(_)));
+    let route = match table.get("route") {
+        Some(entry) => routes.reference(entry.value, &format!("{name}@route")),
+        None if table.has_unknown => routes.unknown(),
+        None => routes.default_route(table.span.clone(), is_udp),
+    };
+    let mut model = blank(name, Bind::Udp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)), route);
+    model.protocol = protocol(table);
+    model.tag = tag(table);
+    table.count_u32("backlog", &mut model.backlog);
+    table.count_usize("requests_per_turn_max", &mut model.requests_per_turn_max);
+    model.users = users(table);
+    model.allow = allow(table, routes.is_store(route));
+    if !model.users.is_empty() && model.protocol == Protocol::Memcached {
+        model.protocol = Protocol::MemcachedText;
+    }
+    check_protocol(table, &model, is_udp, routes);
+    let many = binds.len() > 1;
+    let numbered =
+        |index: usize| if many && index > 0 { format!("-{}", index + 1) } else { String::new() };
+    binds
+        .into_iter()
+        .enumerate()
+        .map(|(index, (bind, span))| {
+            let name = format!("{name}{}", numbered(index));
+            (Listener { name, bind, ..model.clone() }, span)
+        })
+        .collect()
+}
+
+/// What cannot work: binary and UDP where requests are proxied, passwords without text.
+fn check_protocol(
+    table: &Table<'_, '_, '_>,
+    listener: &Listener,
+    is_udp: bool,
+    routes: &Routes<'_, '_, '_>,
+) {
+    let is_store = routes.is_store(listener.route);
+    let span_of = |name| table.get(name).map_or(table.span.clone(), |entry| entry.value.span());
+    if is_udp && !is_store {
+        let message = "UDP is answered by the embedded store only";
+        table.error(span_of("route"), message, "write `route = \"store\"`, or use TCP");
+    }
+    if listener.protocol == Protocol::MemcachedBinary {
+        if !is_store {
+            let message = "the binary protocol is answered by the embedded store only";
+            let help = "write `protocol = \"memcached\"`, or `route = \"store\"`";
+            table.error(span_of("protocol"), message, help);
+        }
+        if !listener.users.is_empty() {
+            let message = "`users` need the text protocol";
+            table.error(span_of("protocol"), message, "write `protocol = \"memcached_text\"`");
+        }
+    }
+    if is_udp && !listener.users.is_empty() {
+        table.error(span_of("users"), "`users` cannot log in over UDP", "use TCP");
+    }
+}
+
+fn binds(table: &Table<'_, '_, '_>) -> Vec<(Bind, Range<usize>)> {
+    let mode = mode(table);
+    let Some(value) = table.require("address", "\"127.0.0.1:11211\"") else { return Vec::new() };
+    let values: Vec<Value<'_>> = match value.get_ref() {
+        DeValue::Array(list) if list.is_empty() => {
+            let message = format!("`{}` has no address", table.path);
+            table.error(value.span(), message, "write `address = \"127.0.0.1:11211\"`");
+            return Vec::new();
+        }
+        DeValue::Array(list) => list.iter().collect(),
+        _ => vec![value],
+    };
+    let mut binds = Vec::new();
+    for value in values {
+        let DeValue::String(text) = value.get_ref() else {
+            let message = "an address must be a string such as `\"127.0.0.1:11211\"`";
+            table.error(value.span(), message, format!("this is {}", article(value.get_ref())));
+            continue;
+        };
+        match bind_from(text, mode) {
+            Ok(bind) => binds.push((bind, value.span())),
+            Err(wrong) => table.error(value.span(), wrong.message, wrong.help),
+        }
+    }
+    let is_unix = |(bind, _): &(Bind, _)| matches!(bind, Bind::Unix { .. });
+    if let Some(entry) = table.get("mode")
+        && !binds.is_empty()
+        && !binds.iter().any(is_unix)
+    {
+        let message = "`mode` has no meaning without a Unix socket";
+        table.error(entry.name_span(), message, "remove it");
+    }
+    binds
+}
+
+fn mode(table: &Table<'_, '_, '_>) -> u32 {
+    let Some(entry) = table.get("mode") else { return MODE_DEFAULT };
+    let mode = match entry.value.get_ref() {
+        DeValue::String(text) => u32::from_str_radix(text.trim_start_matches("0o"), 8).ok(),
+        DeValue::Integer(number) if number.radix() == 8 => {
+            u32::from_str_radix(number.as_str(), 8).ok()
+        }
+        _ => None,
+    };
+    match mode {
+        Some(mode @ 0..=0o777) => mode,
+        _ => {
+            let message = "`mode` must be octal permission bits";
+            table.error(entry.value.span(), message, "write `mode = \"0700\"`");
+            MODE_DEFAULT
+        }
+    }
+}
+
+fn protocol(table: &Table<'_, '_, '_>) -> Protocol {
+    match table.choice("protocol") {
+        Some("memcached_text") => Protocol::MemcachedText,
+        Some("memcached_binary") => Protocol::MemcachedBinary,
+        _ => Protocol::Memcached,
+    }
+}
+
+fn tag(table: &Table<'_, '_, '_>) -> String {
+    let Some((tag, span)) = table.text("tag") else { return String::new() };
+    if tag.len() > TAG_BYTES_MAX {
+        table.error(span, "`tag` has more than 8 bytes", "memcached compares 8 bytes");
+    }
+    tag.to_owned()
+}
+
+fn allow(table: &Table<'_, '_, '_>, is_store: bool) -> Allow {
+    let Some(words) = table.words("allow") else {
+        // Where the store is all there is behind a listener, its clients own what they would flush.
+        return Allow { flush: is_store, ..Allow::default() };
+    };
+    Allow {
+        flush: words.contains(&"flush"),
+        shutdown: words.contains(&"shutdown"),
+        dump: words.contains(&"dump"),
+        watch: words.contains(&"watch"),
+    }
+}
+
+fn users(table: &Table<'_, '_, '_>) -> Vec<User> {
+    let Some(entry) = table.get("users") else { return Vec::new() };
+    let DeValue::Table(users) = entry.value.get_ref() else {
+        table.wrong_kind(entry, entry.value.get_ref(), "a table: `{ name = \"password\" }`");
+        return Vec::new();
+    };
+    let users: Vec<User> =
+        entries(users).into_iter().filter_map(|entry| user(table, entry)).collect();
+    if users.len() > USERS_MAX {
+        table.error(entry.name_span(), format!("there are more than {USERS_MAX} users"), "");
+    }
+    users
+}
+
+fn user(table: &Table<'_, '_, '_>, entry: Entry<'_>) -> Option<User> {
+    let DeValue::String(password) = entry.value.get_ref() else {
+        table.wrong_kind(entry, entry.value.get_ref(), "a password in quotes");
+        return None;
+    };
+    let fits = |text: &str| {
+        (1..=USER_BYTES_MAX).contains(&text.len())
+            && !text.bytes().any(|byte| byte <= b' ' || byte == 0x7f)
+    };
+    if !fits(entry.name) || entry.name.contains(':') || !fits(password) {
+        let message = "user names and passwords have 1 to 128 bytes and no spaces";
+        table.error(entry.name_span(), message, "a name has no colon either");
+        return None;
+    }
+    Some(User { name: entry.name.to_owned(), password: password.clone().into_owned() })
+}
+
+fn check_unique(top: &Table<'_, '_, '_>, listeners: &[(Listener, Range<usize>)]) {
+    let mut binds: HashMap<&Bind, usize> = HashMap::new();
+    let mut names: HashMap<&str, usize> = HashMap::new();
+    for (listener, span) in listeners {
+        if names.insert(&listener.name, span.start).is_some() {
+            let message = format!("there are two listeners named `{}`", listener.name);
+            let help = "further addresses of a listener are named `NAME-2`, `NAME-3` …";
+            top.error(span.clone(), message, help);
+        }
+        let kernel_chooses = match listener.bind {
+            Bind::Tcp(address) | Bind::Udp(address) => address.port() == 0,
+            Bind::Unix { .. } => false,
+        };
+        if kernel_chooses {
+            continue;
+        }
+        if let Some(at) = binds.insert(&listener.bind, span.start) {
+            let line = top.findings.borrow().line_of(at);
+            let message = format!("another listener has this address already (line {line})");
+            top.error(span.clone(), message, "an address can be listened on once");
+        }
+    }
+}
+
+/// memcached's default for Unix sockets.
+const MODE_DEFAULT: u32 = 0o700;
+/// memcached compares tags as 8-byte numbers.
+const TAG_BYTES_MAX: usize = 8;
+/// Most users of one listener.
+const USERS_MAX: usize = 64;
+/// Longest user name or password.
+const USER_BYTES_MAX: usize = 128;
