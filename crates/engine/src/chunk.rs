@@ -189,3 +189,62 @@ fn free(bytes: NonNull<u8>, capacity: u32) {
     // `Memory::drop` passes its own. Each block is freed once, by the one who owned it last.
     unsafe { dealloc(bytes.as_ptr(), layout(capacity)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filling(capacity: u32, keep: usize) -> (Filling, Rc<Spares>) {
+        let spares = Rc::new(Spares::new(capacity, keep));
+        (Filling::new(spares.clone()), spares)
+    }
+
+    #[test]
+    fn memory_is_reused_only_when_nobody_keeps_it() {
+        let (mut filling, _spares) = filling(100, 4);
+        filling.space(10)[..3].copy_from_slice(b"one");
+        let first = filling.cut(3);
+        let at = first.as_ptr();
+        drop(first);
+        filling.space(10)[..3].copy_from_slice(b"two");
+        let second = filling.cut(3);
+        assert_eq!(second.as_ptr(), at, "the same memory, nobody kept it");
+        filling.space(10)[..5].copy_from_slice(b"three");
+        let third = filling.cut(5);
+        assert_eq!((&*second, &*third), (&b"two"[..], &b"three"[..]));
+        assert_eq!(filling.space(93).len(), 100, "too little is left: other memory");
+        filling.space(93)[..4].copy_from_slice(b"four");
+        let fourth = filling.cut(4).slice(1..3);
+        drop(filling);
+        assert_eq!((&*second, &*third, &*fourth), (&b"two"[..], &b"three"[..], &b"ou"[..]));
+    }
+
+    #[test]
+    fn spares_are_kept_up_to_their_limit() {
+        let (mut filling, spares) = filling(64, 2);
+        let mut chunks = Vec::new();
+        for round in 0..5u8 {
+            filling.space(64).fill(round);
+            chunks.push(filling.cut(64));
+        }
+        assert!(chunks.iter().zip(0..).all(|(chunk, round)| **chunk == [round; 64]));
+        chunks.clear();
+        assert_eq!(spares.free.borrow().len(), 2);
+    }
+
+    #[test]
+    fn chunks_outlive_their_engine() {
+        let (mut filling, spares) = filling(64, 2);
+        filling.space(1)[0] = 9;
+        let chunk = filling.cut(1);
+        drop((filling, spares));
+        assert_eq!(*chunk.clone(), [9]);
+        assert_eq!(*Chunk::copied_from(b""), []);
+    }
+
+    #[test]
+    #[should_panic(expected = "a slice lies in its chunk")]
+    fn slices_stay_inside() {
+        Chunk::copied_from(b"abc").slice(0..2).slice(1..3);
+    }
+}

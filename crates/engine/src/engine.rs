@@ -198,10 +198,7 @@ impl Engine {
     }
 
     /// Appends foreign memory to the output without a copy; it is dropped once sent. Worth it from
-    /// about the same size on as sharing a chunk.
-    ///
-    /// `bytes.as_ref()` must give the same bytes each time it is asked; if it gets shorter, the
-    /// rest is missing from the output.
+    /// about the same size on as sharing a chunk. It is asked for its bytes once, now.
     pub fn write_owned(&mut self, conn: ConnId, bytes: Box<dyn AsRef<[u8]>>) {
         backend!(&mut self.backend, b => b.write_owned(conn, bytes));
     }

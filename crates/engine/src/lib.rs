@@ -16,6 +16,7 @@ mod clock;
 mod engine;
 mod epoll;
 mod event;
+mod foreign;
 mod listen;
 mod mailbox;
 mod output;

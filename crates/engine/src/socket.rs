@@ -31,6 +31,9 @@ pub enum Peer {
 #[derive(Debug)]
 pub struct Socket {
     pub(crate) fd: OwnedFd,
+    /// Whether it is known to be in blocking mode. The backends never block on it either way, but
+    /// io_uring gives up too early on sockets in non-blocking mode.
+    pub(crate) is_blocking: bool,
 }
 
 /// How a connection is made and kept.
@@ -65,19 +68,19 @@ impl Socket {
 
 impl From<OwnedFd> for Socket {
     fn from(fd: OwnedFd) -> Socket {
-        Socket { fd }
+        Socket { fd, is_blocking: false }
     }
 }
 
 impl From<std::net::TcpStream> for Socket {
     fn from(stream: std::net::TcpStream) -> Socket {
-        Socket { fd: stream.into() }
+        Socket { fd: stream.into(), is_blocking: false }
     }
 }
 
 impl From<std::os::unix::net::UnixStream> for Socket {
     fn from(stream: std::os::unix::net::UnixStream) -> Socket {
-        Socket { fd: stream.into() }
+        Socket { fd: stream.into(), is_blocking: false }
     }
 }
 
