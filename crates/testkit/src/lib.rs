@@ -6,14 +6,17 @@
 
 pub mod alloc;
 pub mod client;
+pub mod commands;
+pub mod differ;
 pub mod fake;
 pub mod port;
 pub mod process;
+pub mod random;
 
 use std::time::{Duration, Instant};
 
 /// How long anything in a test may take before we say that it never comes.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `probe` holds. Panics with `what` after [`PATIENCE`].
 #[track_caller]
