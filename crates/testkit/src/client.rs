@@ -31,11 +31,17 @@ impl Client {
 
     /// Connects over TCP.
     pub fn try_tcp(addr: SocketAddr) -> std::io::Result<Client> {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Client { stream: Stream::Tcp(stream), read: Vec::new(), at: 0 })
+        Ok(Client::from_tcp(TcpStream::connect_timeout(&addr, PATIENCE)?))
+    }
+
+    /// Goes on with a connection that is open already.
+    pub fn from_tcp(stream: TcpStream) -> Client {
+        // Each of these fails only when the peer has gone, which the first read will say better.
+        let _ = stream.set_nonblocking(false);
+        let _ = stream.set_nodelay(true);
+        let _ = stream.set_read_timeout(Some(PATIENCE));
+        let _ = stream.set_write_timeout(Some(PATIENCE));
+        Client { stream: Stream::Tcp(stream), read: Vec::new(), at: 0 }
     }
 
     /// Connects to a Unix socket. Panics when nobody listens.

@@ -9,9 +9,11 @@ pub mod client;
 pub mod commands;
 pub mod differ;
 pub mod fake;
+pub mod listener;
 pub mod port;
 pub mod process;
 pub mod random;
+pub mod transcript;
 
 use std::time::{Duration, Instant};
 

@@ -239,8 +239,7 @@ pub struct Keyway {
 }
 
 impl Keyway {
-    /// Starts `binary` with a native configuration. `ADMIN` in the text becomes a free address.
-    /// Returns when it is ready.
+    /// Starts `binary` with a native configuration and returns when it is ready.
     #[track_caller]
     pub fn start(binary: &str, config: &str) -> Keyway {
         let admin = port::local();
@@ -258,16 +257,17 @@ impl Keyway {
     #[track_caller]
     pub fn launch(binary: &str, config: &str, admin: SocketAddr) -> Keyway {
         let scratch = Scratch::new();
-        let config = scratch.write("keyway.toml", config.replace("ADMIN", &admin.to_string()));
+        let config = scratch.write("keyway.toml", config);
         let mut command = Command::new(binary);
-        let process = Process::start_in(scratch, command.arg("--config").arg(&config));
+        command.arg("--config").arg(&config).arg("--admin").arg(admin.to_string());
+        let process = Process::start_in(scratch, &mut command);
         Keyway { process, config, admin }
     }
 
-    /// A client of the listener at `addr`.
-    #[track_caller]
-    pub fn client(&self, addr: SocketAddr) -> Client {
-        Client::tcp(addr)
+    /// Replaces the configuration file and asks for a reload by signal. Does not wait.
+    pub fn rewrite(&self, config: &str) {
+        fs::write(&self.config, config).expect("the scratch folder is writable");
+        self.process.signal("HUP");
     }
 }
 
