@@ -50,6 +50,26 @@ pub(crate) fn line_feed(bytes: &[u8], from: usize) -> Option<usize> {
     memchr::memchr(b'\n', bytes.get(from..)?).map(|found| from + found)
 }
 
+/// The number of at most nine digits that starts at `from`, and the position behind it. `None`
+/// when there is no digit, when there are more, or when the input ends with one.
+#[inline(always)]
+pub(crate) fn short_number(bytes: &[u8], from: usize) -> Option<(u64, usize)> {
+    let mut sum = 0u64;
+    let mut at = from;
+    loop {
+        let digit = bytes.get(at)?.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        sum = sum * 10 + u64::from(digit);
+        at += 1;
+        if at - from > 9 {
+            return None;
+        }
+    }
+    (at != from).then_some((sum, at))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

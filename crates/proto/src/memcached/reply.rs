@@ -7,7 +7,7 @@ use super::flag::{MetaFlags, meta_flags};
 use super::limit::REPLY_LINE_BYTES_MAX;
 use super::token::{Tokens, tokens};
 use crate::number;
-use crate::scan::{line_feed, stop};
+use crate::scan::{line_feed, short_number, stop};
 
 /// What the front of a backend's bytes is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +160,7 @@ fn quick_head(bytes: &[u8]) -> Option<ReplyHead<'_>> {
         STOR if bytes.get(4..8) == Some(b"ED\r\n") => whole(bytes, ReplyKind::Stored, 6),
         _ => match word & 0x00ff_ffff {
             VA => quick_meta_value(bytes),
-            HD_SPACE => quick_flags(bytes, 3).map(|(line, line_bytes)| ReplyHead {
+            HD_SPACE => quick_flags(bytes, 2).map(|(line, line_bytes)| ReplyHead {
                 line,
                 line_bytes,
                 key: &[],
@@ -189,11 +189,11 @@ fn whole(bytes: &[u8], kind: ReplyKind, len: usize) -> Option<ReplyHead<'_>> {
 
 #[inline(always)]
 fn quick_value(bytes: &[u8]) -> Option<ReplyHead<'_>> {
-    let key_end = stop(bytes, 6).filter(|&end| end != 6 && bytes.get(end) == Some(&b' '))?;
-    let flags_end = number_end(bytes, key_end + 1).filter(|&end| bytes.get(end) == Some(&b' '))?;
-    let (value_bytes, length_end) = short_number(bytes, flags_end + 1)?;
+    let key_end = stop(bytes, 6).filter(|&end| end != 6)?;
+    let (_, flags_end) = spaced_number(bytes, key_end)?;
+    let (value_bytes, length_end) = spaced_number(bytes, flags_end)?;
     let end = match bytes.get(length_end)? {
-        b' ' => number_end(bytes, length_end + 1)?,
+        b' ' => digits_end(bytes, length_end + 1)?,
         _ => length_end,
     };
     if bytes.get(end..end + 2)? != b"\r\n" {
@@ -208,55 +208,41 @@ fn quick_value(bytes: &[u8]) -> Option<ReplyHead<'_>> {
     })
 }
 
+/// The number of at most nine digits behind the one space at `at`, and its end.
+#[inline(always)]
+fn spaced_number(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
+    if bytes.get(at) != Some(&b' ') {
+        return None;
+    }
+    short_number(bytes, at + 1)
+}
+
 #[inline(always)]
 fn quick_meta_value(bytes: &[u8]) -> Option<ReplyHead<'_>> {
     let (value_bytes, length_end) = short_number(bytes, 3)?;
-    let (line, line_bytes) = match bytes.get(length_end)? {
-        b' ' => quick_flags(bytes, length_end + 1)?,
-        _ if bytes.get(length_end..length_end + 2)? == b"\r\n" => {
-            (bytes.get(..length_end)?, length_end + 2)
-        }
-        _ => return None,
-    };
+    let (line, line_bytes) = quick_flags(bytes, length_end)?;
     let value_bytes = Some(value_bytes);
     Some(ReplyHead { line, line_bytes, key: &[], value_bytes, kind: ReplyKind::Va })
 }
 
-/// The line of a meta reply whose flags start at `from`.
+/// The line of a meta reply whose flags start with the space at `from`, if there are any.
 #[inline(always)]
 fn quick_flags(bytes: &[u8], from: usize) -> Option<(&[u8], usize)> {
-    let mut end = stop(bytes, from)?;
+    let mut end = from;
     while bytes.get(end) == Some(&b' ') {
         end = stop(bytes, end + 1)?;
     }
     (bytes.get(end..end + 2)? == b"\r\n").then_some((bytes.get(..end)?, end + 2))
 }
 
-/// End of the digits that start at `from`; at least one and so few that they fit 64 bits.
+/// End of the digits that start at `from`; at least one, and so few that they fit 64 bits.
 #[inline(always)]
-fn number_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let digits = bytes.get(from..)?.iter().take(20).take_while(|byte| byte.is_ascii_digit());
-    let count = digits.count();
-    (1..20).contains(&count).then_some(from + count)
-}
-
-/// The number of at most nine digits that starts at `from`, and its end.
-#[inline(always)]
-fn short_number(bytes: &[u8], from: usize) -> Option<(u64, usize)> {
-    let mut sum = 0u64;
+fn digits_end(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
-    while let Some(&byte) = bytes.get(at) {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            break;
-        }
-        sum = sum * 10 + u64::from(digit);
+    while bytes.get(at)?.is_ascii_digit() {
         at += 1;
-        if at - from > 9 {
-            return None;
-        }
     }
-    (at != from).then_some((sum, at))
+    (1..20).contains(&(at - from)).then_some(at)
 }
 
 /// Reads any reply line.

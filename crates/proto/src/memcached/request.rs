@@ -10,7 +10,7 @@ use super::limit::{LineLimits, TOKEN_COUNT_MAX, VALUE_BYTES_MAX};
 use super::token::{Tokens, tokens};
 use super::verb::{Shape, Verb};
 use crate::number;
-use crate::scan::{line_feed, stop};
+use crate::scan::{line_feed, short_number, stop};
 
 /// What the front of the received bytes is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,42 +240,83 @@ fn starts_retrieval(bytes: &[u8]) -> bool {
             .any(|start| word.starts_with(start))
 }
 
-/// Reads the plain form of the common commands: single spaces, nothing unusual. `None` means
-/// only that the exact reader has to look.
+/// Reads the plain form of the common commands: single spaces, CR LF, nothing unusual. `None`
+/// means only that the exact reader has to look.
 #[inline(always)]
 fn quick_head<'a>(bytes: &'a [u8], limits: &LineLimits) -> Option<Head<'a>> {
+    let (verb, key_at) = quick_verb(bytes)?;
+    let key_end = token_end(bytes, key_at)?;
+    let mut head = Head::bare(verb, &[], 0);
+    let end = match verb {
+        Verb::Get | Verb::Gets | Verb::Gat if ends_at(bytes, key_end) => key_end,
+        Verb::Get | Verb::Gets | Verb::Gat => {
+            head.more_keys = true;
+            quick_more_keys(bytes, key_end, limits)?
+        }
+        Verb::Set | Verb::Add | Verb::Cas => quick_store(bytes, key_end, &mut head)?,
+        Verb::Delete | Verb::Incr | Verb::Decr | Verb::Touch => {
+            quick_key(bytes, key_end, &mut head)?
+        }
+        _ => quick_meta(bytes, key_end, &mut head)?,
+    };
+    if end >= limits.line_bytes_max && !head.more_keys {
+        return None;
+    }
+    head.line_bytes = end + 2;
+    head.line = bytes.get(..end)?;
+    head.set_key(key_at, key_end);
+    Some(head)
+}
+
+/// The command of a line that starts with a common one, and where its key starts.
+#[inline(always)]
+fn quick_verb(bytes: &[u8]) -> Option<(Verb, usize)> {
     let word = u32::from_le_bytes(*bytes.first_chunk::<4>()?);
-    let head = match word {
-        GET => quick_retrieval(bytes, Verb::Get, 4, limits),
-        SET => quick_store(bytes, Verb::Set, 4),
-        ADD => quick_store(bytes, Verb::Add, 4),
-        GETS if bytes.get(4) == Some(&b' ') => quick_retrieval(bytes, Verb::Gets, 5, limits),
-        _ => match word & 0x00ff_ffff {
-            MG => quick_meta(bytes, Verb::Mg),
-            MS => quick_meta(bytes, Verb::Ms),
-            MD => quick_meta(bytes, Verb::Md),
-            _ => None,
-        },
-    }?;
-    (head.line.len() < limits.line_bytes_max || head.verb.is_retrieval()).then_some(head)
+    // The order is that of the likelihood: each comparison that fails costs the next command.
+    if word == GET {
+        return Some((Verb::Get, 4));
+    }
+    match word & 0x00ff_ffff {
+        MG => return Some((Verb::Mg, 3)),
+        MS => return Some((Verb::Ms, 3)),
+        MD => return Some((Verb::Md, 3)),
+        MA => return Some((Verb::Ma, 3)),
+        _ => {}
+    }
+    let follows = |rest: &[u8]| bytes.get(4..4 + rest.len()) == Some(rest);
+    Some(match word {
+        SET => (Verb::Set, 4),
+        ADD => (Verb::Add, 4),
+        CAS => (Verb::Cas, 4),
+        GETS if follows(b" ") => (Verb::Gets, 5),
+        INCR if follows(b" ") => (Verb::Incr, 5),
+        DECR if follows(b" ") => (Verb::Decr, 5),
+        TOUCH if follows(b"h ") => (Verb::Touch, 6),
+        DELETE if follows(b"te ") => (Verb::Delete, 7),
+        GAT => (Verb::Gat, spaced_token_end(bytes, 4)? + 1),
+        _ => return None,
+    })
 }
 
 const GET: u32 = u32::from_le_bytes(*b"get ");
+const GETS: u32 = u32::from_le_bytes(*b"gets");
+const GAT: u32 = u32::from_le_bytes(*b"gat ");
 const SET: u32 = u32::from_le_bytes(*b"set ");
 const ADD: u32 = u32::from_le_bytes(*b"add ");
-const GETS: u32 = u32::from_le_bytes(*b"gets");
+const CAS: u32 = u32::from_le_bytes(*b"cas ");
+const INCR: u32 = u32::from_le_bytes(*b"incr");
+const DECR: u32 = u32::from_le_bytes(*b"decr");
+const TOUCH: u32 = u32::from_le_bytes(*b"touc");
+const DELETE: u32 = u32::from_le_bytes(*b"dele");
 const MG: u32 = u32::from_le_bytes(*b"mg \0");
 const MS: u32 = u32::from_le_bytes(*b"ms \0");
 const MD: u32 = u32::from_le_bytes(*b"md \0");
+const MA: u32 = u32::from_le_bytes(*b"ma \0");
 
-/// Bytes of the line with its line end, if the line ends at `at`.
+/// Whether CR LF is at `at`. A bare line feed is left to the exact reader.
 #[inline(always)]
-fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
-    match bytes.get(at)? {
-        b'\r' if bytes.get(at + 1) == Some(&b'\n') => Some(at + 2),
-        b'\n' => Some(at + 1),
-        _ => None,
-    }
+fn ends_at(bytes: &[u8], at: usize) -> bool {
+    bytes.get(at..at + 2) == Some(b"\r\n")
 }
 
 /// End of the token that starts at `start` and is not empty.
@@ -287,73 +328,92 @@ fn token_end(bytes: &[u8], start: usize) -> Option<usize> {
 /// End of the token that starts at `start`, is not empty and is followed by a space.
 #[inline(always)]
 fn spaced_token_end(bytes: &[u8], start: usize) -> Option<usize> {
-    token_end(bytes, start).filter(|&end| bytes.get(end) == Some(&b' '))
+    // Flags and expiry times are a single zero more often than not.
+    if let Some(&[first, b' ']) = bytes.get(start..)?.first_chunk::<2>()
+        && first > b' '
+    {
+        return Some(start + 1);
+    }
+    long_token_end(bytes, start).filter(|&end| bytes.get(end) == Some(&b' '))
 }
 
+/// As `token_end`, in one place for the tokens that are rarely long.
+#[inline(never)]
+fn long_token_end(bytes: &[u8], start: usize) -> Option<usize> {
+    token_end(bytes, start)
+}
+
+/// The end of the line of a retrieval with several keys, the first of which ends at `key_end`.
+#[inline(never)]
+fn quick_more_keys(bytes: &[u8], key_end: usize, limits: &LineLimits) -> Option<usize> {
+    let line_feed_at = line_feed(bytes, key_end)?;
+    let end = line_feed_at.checked_sub(1)?;
+    // With a space at the end it takes a closer look to know whether there is a second key.
+    let ends_with_key = *bytes.get(end.checked_sub(1)?)? != b' ' && bytes.get(end) == Some(&b'\r');
+    let is_plain = ends_with_key && bytes.get(key_end) == Some(&b' ');
+    (is_plain && line_feed_at <= limits.retrieval_line_bytes_max).then_some(end)
+}
+
+/// Flags, expiry time and value length of a store command; gives the end of the line.
 #[inline(always)]
-fn quick_retrieval<'a>(
-    bytes: &'a [u8],
-    verb: Verb,
-    key_at: usize,
-    limits: &LineLimits,
-) -> Option<Head<'a>> {
-    let key_end = token_end(bytes, key_at)?;
-    if let Some(line_bytes) = line_end(bytes, key_end) {
-        if key_end >= limits.line_bytes_max {
-            return None;
-        }
-        let mut head = Head::bare(verb, bytes.get(..key_end)?, line_bytes);
-        head.set_key(key_at, key_end);
-        return Some(head);
-    }
+fn quick_store(bytes: &[u8], key_end: usize, head: &mut Head<'_>) -> Option<usize> {
     if bytes.get(key_end) != Some(&b' ') {
         return None;
     }
-    let line_feed_at = line_feed(bytes, key_end)?;
-    if line_feed_at > limits.retrieval_line_bytes_max {
-        return None;
-    }
-    let line = bytes.get(..line_feed_at)?;
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let mut head = Head::bare(verb, line, line_feed_at + 1);
-    head.set_key(key_at, key_end);
-    head.more_keys = head.arguments().next_range().is_some();
-    Some(head)
-}
-
-#[inline(always)]
-fn quick_store(bytes: &[u8], verb: Verb, key_at: usize) -> Option<Head<'_>> {
-    let key_end = spaced_token_end(bytes, key_at)?;
     let flags_end = spaced_token_end(bytes, key_end + 1)?;
     let exptime_end = spaced_token_end(bytes, flags_end + 1)?;
-    let length_end = token_end(bytes, exptime_end + 1)?;
-    let length = value_length(bytes.get(exptime_end + 1..length_end)?)?;
-    let (line_bytes, line_len, noreply) = match line_end(bytes, length_end) {
-        Some(line_bytes) => (line_bytes, length_end, false),
-        None if bytes.get(length_end..)?.starts_with(b" noreply\r\n") => {
-            (length_end + 10, length_end + 8, true)
-        }
-        None => return None,
-    };
-    let mut head = Head::bare(verb, bytes.get(..line_len)?, line_bytes);
-    head.set_key(key_at, key_end);
+    let (length, mut end) = short_number(bytes, exptime_end + 1)?;
     head.value = ValueLength::Bytes(length);
-    head.noreply = noreply;
-    Some(head)
+    if head.verb == Verb::Cas && bytes.get(end) == Some(&b' ') {
+        end = long_token_end(bytes, end + 1)?;
+    }
+    quick_noreply(bytes, end, head)
 }
 
+/// The arguments of a command on one key, of which there is one or none.
 #[inline(always)]
-fn quick_meta(bytes: &[u8], verb: Verb) -> Option<Head<'_>> {
-    let key_end = token_end(bytes, 3)?;
+fn quick_key(bytes: &[u8], key_end: usize, head: &mut Head<'_>) -> Option<usize> {
     let mut end = key_end;
-    let mut head = Head::bare(verb, &[], 0);
-    let mut token_count = 2;
-    if verb == Verb::Ms {
+    if head.verb != Verb::Delete {
         if bytes.get(end) != Some(&b' ') {
             return None;
         }
-        let length_end = token_end(bytes, end + 1)?;
-        head.value = ValueLength::Bytes(value_length(bytes.get(end + 1..length_end)?)?);
+        end = long_token_end(bytes, end + 1)?;
+        // A `noreply` in the place of the argument counts, which the exact reader knows.
+        if bytes.get(key_end..end) == Some(b" noreply") {
+            return None;
+        }
+    } else if bytes.get(..key_end)?.ends_with(b" noreply") {
+        return None;
+    }
+    quick_noreply(bytes, end, head)
+}
+
+/// Takes ` noreply` at `at` if it ends the line there; gives the end of the line.
+#[inline(always)]
+fn quick_noreply(bytes: &[u8], at: usize, head: &mut Head<'_>) -> Option<usize> {
+    let mut end = at;
+    if bytes.get(at) == Some(&b' ') {
+        if bytes.get(at..at + 8)? != b" noreply" {
+            return None;
+        }
+        head.noreply = true;
+        end = at + 8;
+    }
+    ends_at(bytes, end).then_some(end)
+}
+
+/// The value length and the flags of a meta command; gives the end of the line.
+#[inline(always)]
+fn quick_meta<'a>(bytes: &'a [u8], key_end: usize, head: &mut Head<'a>) -> Option<usize> {
+    let mut end = key_end;
+    let mut token_count = 2;
+    if head.verb == Verb::Ms {
+        if bytes.get(end) != Some(&b' ') {
+            return None;
+        }
+        let (length, length_end) = short_number(bytes, end + 1)?;
+        head.value = ValueLength::Bytes(length);
         end = length_end;
         token_count = 3;
     }
@@ -364,17 +424,16 @@ fn quick_meta(bytes: &[u8], verb: Verb) -> Option<Head<'_>> {
         if !is_flag_byte(letter) || token_count > TOKEN_COUNT_MAX {
             return None;
         }
-        end = stop(bytes, start + 1)?;
+        end = match *bytes.get(start + 1)? {
+            0..=b' ' => start + 1,
+            _ => long_token_end(bytes, start + 1)?,
+        };
         head.note_flag(letter, bytes.get(start + 1..end)?);
     }
-    head.line_bytes = line_end(bytes, end)?;
-    head.line = bytes.get(..end)?;
-    head.set_key(3, key_end);
-    Some(head)
+    ends_at(bytes, end).then_some(end)
 }
 
 /// The value length in `token`, if it is one.
-#[inline(always)]
 fn value_length(token: &[u8]) -> Option<u64> {
     let length = u64::try_from(number::strict_i32(token)?).ok()?;
     (length <= VALUE_BYTES_MAX).then_some(length)
