@@ -6,7 +6,7 @@
 
 use crate::exchange::ExchangeId;
 use crate::local;
-use crate::local::conns::ConnEntry;
+use crate::local::ConnEntry;
 use crate::link::LinkId;
 use keyway_engine::{ConnId, Id, Nanos};
 use std::sync::Arc;
@@ -41,10 +41,33 @@ pub struct Client {
     /// A lane that is not read because this client does not take what it brought.
     pub(crate) stalled_lane: Option<LinkId>,
     pub(crate) state: State,
+    pub(crate) speaks: Speaks,
     pub(crate) session: local::Session,
+    pub(crate) stream: Stream,
+    /// Bytes at the front of `partial` that are known to hold no line end.
+    pub(crate) scanned: usize,
     /// When it last sent something.
     pub(crate) seen: Nanos,
     pub(crate) entry: Arc<ConnEntry>,
+}
+
+/// Which protocol a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// Its first byte will tell.
+    Unknown,
+    Text,
+    Binary,
+}
+
+/// Output that a client gets without asking again.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    None,
+    /// The slices of a dump.
+    Dump,
+    /// Lines of `watch`.
+    Watch(Box<local::Watching>),
 }
 
 /// A value that is passed on while it arrives.
@@ -69,6 +92,8 @@ pub(crate) struct State {
     pub awaits_drain: bool,
     /// No more requests are taken; it is closed once everything owed is sent.
     pub closing: bool,
+    /// The client sends no more; what it sent is still served.
+    pub ended: bool,
     /// `finish` was called.
     pub finished: bool,
 }
@@ -81,7 +106,7 @@ impl Client {
     pub(crate) fn new(
         conn: ConnId,
         listener: u32,
-        session: local::Session,
+        speaks: Speaks,
         entry: Arc<ConnEntry>,
         now: Nanos,
     ) -> Client {
@@ -99,7 +124,10 @@ impl Client {
             upload: None,
             stalled_lane: None,
             state: State::default(),
-            session,
+            speaks,
+            session: local::Session::new(),
+            stream: Stream::None,
+            scanned: 0,
             seen: now,
             entry,
         }

@@ -7,14 +7,14 @@
 
 use crate::client::ClientId;
 use crate::config::CommandClass;
-use keyway_engine::slab::Key;
-use keyway_engine::Nanos;
+use crate::policy::Run;
+use keyway_engine::{Id, Nanos};
 use keyway_proto::memcached::{ReplyKind, Verb};
 
 /// Names an exchange; stale names find nothing.
-pub type ExchangeId = Key;
+pub type ExchangeId = Id<Exchange>;
 /// Names a policy's run; stale names find nothing.
-pub type RunId = Key;
+pub type RunId = Id<Run>;
 
 /// Why a backend gave no usable reply. Carries no text; [`Failure::reply`] has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,8 +104,7 @@ impl Asked {
         self.quiet
             && match self.verb {
                 Verb::Mg => kind == ReplyKind::En,
-                Verb::Ma => matches!(kind, ReplyKind::Hd | ReplyKind::Nf),
-                Verb::Md => matches!(kind, ReplyKind::Hd | ReplyKind::Nf),
+                Verb::Ma => matches!(kind, ReplyKind::Hd | ReplyKind::Va),
                 _ => kind == ReplyKind::Hd,
             }
     }
@@ -113,23 +112,27 @@ impl Asked {
 
 /// One request and the reply it is owed.
 #[derive(Debug)]
-pub(crate) struct Exchange {
-    pub owner: Owner,
+pub struct Exchange {
+    pub(crate) owner: Owner,
     /// The next one owed to the same client.
-    pub next: Option<ExchangeId>,
-    pub asked: Asked,
+    pub(crate) next: Option<ExchangeId>,
+    pub(crate) asked: Asked,
     /// Reply bytes that cannot be sent yet: an older reply is still owed, or a policy wants them.
-    pub held: Vec<u8>,
+    pub(crate) held: Vec<u8>,
     /// What the reply began with.
-    pub kind: Option<ReplyKind>,
+    pub(crate) kind: Option<ReplyKind>,
     /// The reply is complete.
-    pub done: bool,
+    pub(crate) done: bool,
+    /// Bytes of the reply have been written to the client.
+    pub(crate) sent: bool,
     /// Index of the block of counters of listener and route.
-    pub front: u32,
+    pub(crate) front: u32,
+    /// The same number for all requests of a client: chooses among connections.
+    pub(crate) affinity: u32,
     /// The policy at work, when the exchange has one.
-    pub run: Option<RunId>,
-    pub reply_bytes: u64,
-    pub started: Nanos,
+    pub(crate) run: Option<RunId>,
+    pub(crate) reply_bytes: u64,
+    pub(crate) started: Nanos,
 }
 
 /// Whether a reply of this kind is an error line.

@@ -85,7 +85,7 @@ impl Prefixes {
 }
 
 /// All routes of one configuration; `RouteId`s are those of the configuration.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Table {
     nodes: Vec<Node>,
 }
@@ -115,6 +115,11 @@ impl Table {
         matches!(self.nodes[at], Node::Prefix(_))
             || matches!(&self.nodes[at], Node::Command(targets)
                 if targets.iter().any(|target| self.depends_on_key(*target)))
+    }
+
+    /// How many routes there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
     }
 
     /// The node with this number.

@@ -1,9 +1,9 @@
 //! What a worker is given: its configuration, its counters, and its mail.
 
 use crate::config::Config;
-use crate::local::conns::{ConnEntry, ConnTable};
+use crate::events;
+use crate::local::{ConnEntry, Shared};
 use crate::stats::Registry;
-use crate::{events, local};
 use keyway_engine::{Nanos, Receiver, Socket};
 use keyway_store::Store;
 use std::sync::Arc;
@@ -21,24 +21,29 @@ pub struct Generation {
 }
 
 /// Everything a worker needs to begin.
-#[derive(Debug)]
 pub struct Setup {
     /// Which of the workers it is, from 0.
     pub index: usize,
     /// The configuration to begin with.
     pub generation: Arc<Generation>,
-    /// The embedded store, shared by all workers.
-    pub store: Option<Arc<Store>>,
+    /// The embedded store, shared by all workers. A small one where no route leads to it.
+    pub store: Arc<Store>,
+    /// The store's surroundings: settings, watchers, the table of connections.
+    pub shared: Arc<Shared>,
+    /// When the process started, by the engine's clock: the store's clock counts from there.
+    pub started: Nanos,
     /// Where its counters are.
     pub registry: Arc<Registry>,
     /// Where its events go.
     pub events: events::Sender,
     /// Where its mail comes from; made with the waker of its engine.
     pub mail: Receiver<Mail>,
-    /// All connections of the process, for `stats conns`.
-    pub conns: Arc<ConnTable>,
-    /// What the process as a whole knows, for `stats`.
-    pub process: Arc<local::Process>,
+}
+
+impl std::fmt::Debug for Setup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setup").field("index", &self.index).finish_non_exhaustive()
+    }
 }
 
 /// What control (or the acceptor) tells a worker.

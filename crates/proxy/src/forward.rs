@@ -1,0 +1,188 @@
+//! From a decided request to the bytes on a backend connection.
+//!
+//! A request leaves in its normal form: with a carriage return, and without `noreply` or `q`, so that
+//! every request has exactly one reply and the connection can never get out of step. What the client
+//! wants muted is muted when the reply is delivered.
+
+use crate::backend::BackendId;
+use crate::config::RouteId;
+use crate::exchange::{ExchangeId, Failure};
+use crate::link::{Link, Pending, Phase, Shape};
+use crate::route::Node;
+use crate::routes::Routes;
+use crate::worker::Worker;
+use keyway_proto::memcached::{Head, ReplyKind, Verb};
+use std::rc::Rc;
+
+/// A complete request on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub head: Head<'a>,
+    /// All its bytes, line end and value included.
+    pub wire: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// The value with its line end; empty for requests without one.
+    #[inline]
+    pub fn value(&self) -> &'a [u8] {
+        &self.wire[self.head.line_bytes..]
+    }
+
+    /// The line without `noreply` and trailing spaces.
+    fn classic_line(&self) -> &'a [u8] {
+        let line = self.head.line.trim_ascii_end();
+        let line = if self.head.noreply { &line[..line.len() - b"noreply".len()] } else { line };
+        line.trim_ascii_end()
+    }
+
+    /// Whether the bytes can go out as they came.
+    #[inline]
+    fn is_normal(&self) -> bool {
+        !self.head.noreply
+            && !self.head.quiet
+            && self.head.line_bytes == self.head.line.len() + b"\r\n".len()
+    }
+
+    /// Appends the normal form to `out`.
+    pub fn render(&self, out: &mut Vec<u8>) {
+        if self.is_normal() {
+            out.extend_from_slice(self.wire);
+            return;
+        }
+        if self.head.quiet {
+            let flags_from = if self.head.verb == Verb::Ms { 3 } else { 2 };
+            let tokens = self.head.line.split(|byte| *byte == b' ').filter(|t| !t.is_empty());
+            for (index, token) in tokens.enumerate() {
+                if index >= flags_from && token[0] == b'q' {
+                    continue;
+                }
+                if index > 0 {
+                    out.push(b' ');
+                }
+                out.extend_from_slice(token);
+            }
+        } else {
+            out.extend_from_slice(self.classic_line());
+        }
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(self.value());
+    }
+}
+
+impl Worker {
+    /// Sends a request where `route` leads. The exchange is open already; its reply may be there
+    /// when this returns.
+    pub(crate) fn dispatch(
+        &mut self,
+        id: ExchangeId,
+        routes: &Rc<Routes>,
+        route: RouteId,
+        request: Request<'_>,
+    ) {
+        match routes.table.node(route) {
+            Node::Pool(pool) => {
+                let pool = &routes.pools[*pool];
+                if request.head.more_keys && pool.backends.len() > 1 {
+                    return self.gather(id, routes, route, request);
+                }
+                let index =
+                    pool.placement.borrow().choose(request.head.key, || self.random());
+                self.forward(id, pool.backends[index], request);
+            }
+            Node::Store => self.ask_store(id, request),
+            Node::Null => {
+                let (kind, reply) = nothing_stored(request.head.verb);
+                self.emit(id, kind, reply, None, true);
+            }
+            Node::Error(line) => self.emit(id, ReplyKind::ServerError, line, None, true),
+            Node::Policy(_) => self.start_policy(id, routes, route, request),
+            Node::Prefix(_) | Node::Command(_) => {
+                if request.head.more_keys && routes.table.depends_on_key(route) {
+                    return self.gather(id, routes, route, request);
+                }
+                let class = crate::route::class(&request.head);
+                let leaf = routes.table.resolve(route, class, request.head.key);
+                self.dispatch(id, routes, leaf, request);
+            }
+        }
+    }
+
+    /// Queues a request on a connection to this backend, or fails it at once.
+    pub(crate) fn forward(&mut self, id: ExchangeId, backend: BackendId, request: Request<'_>) {
+        let affinity = self.exchanges.get(id).map_or(0, |exchange| exchange.affinity);
+        let now = self.now;
+        let Some(backend) = self.backends.get(backend) else {
+            return self.fail(id, Failure::Refused);
+        };
+        if backend.is_down {
+            return self.fail(id, Failure::Refused);
+        }
+        let limits = backend.link();
+        let (depth_max, timeout) = (limits.depth_max, limits.read_timeout.as_nanos() as u64);
+        // A client always uses the same connection, so that its requests stay in order.
+        let link_id = backend.links[affinity as usize % backend.links.len()];
+        let link = self.links.get_mut(link_id).expect("a backend's links live as long as it does");
+        let Some(conn) = link.conn.filter(|_| link.is_open()) else {
+            return self.fail(id, Failure::Refused);
+        };
+        let queued = self.engine.unsent(conn) + link.waiting.len() + request.wire.len();
+        if link.pending.len() >= depth_max
+            || queued > self.generation.config.limits.backend_bytes_max
+        {
+            backend.block.backend.overloads.add(1);
+            return self.fail(id, Failure::Overloaded);
+        }
+        backend.block.backend.owed.add(1);
+        if link.phase != Phase::Ready {
+            request.render(&mut link.waiting);
+        } else if request.is_normal() {
+            self.engine.write(conn, request.wire);
+        } else {
+            self.scratch.clear();
+            request.render(&mut self.scratch);
+            self.engine.write(conn, &self.scratch);
+        }
+        if link.pending.is_empty() {
+            link.progress = now;
+            if now + timeout < self.next_expiry {
+                self.next_expiry = now + timeout;
+            }
+        }
+        remember(link, id, &request);
+    }
+}
+
+/// Notes what was asked, so that the reply can be compared with it.
+#[inline]
+pub(crate) fn remember(link: &mut Link, exchange: ExchangeId, request: &Request<'_>) {
+    let head = &request.head;
+    let (shape, asked) = match head.verb {
+        Verb::Get | Verb::Gets | Verb::Gat | Verb::Gats => {
+            let keys = if head.more_keys { head.line[head.key_at..].trim_ascii_end() } else { head.key };
+            (Shape::Retrieval, link.asked.push(keys))
+        }
+        Verb::Mg => (Shape::MetaGet, link.asked.push(head.line)),
+        Verb::Ms => (Shape::MetaStored, link.asked.push(head.opaque.unwrap_or_default())),
+        Verb::Md | Verb::Ma | Verb::Me | Verb::Mn => {
+            (Shape::Meta, link.asked.push(head.opaque.unwrap_or_default()))
+        }
+        _ if head.verb.carries_value() => (Shape::Stored, 0),
+        _ => (Shape::Line, 0),
+    };
+    link.pending.push_back(Pending { exchange, shape, asked });
+}
+
+/// What a server without any items answers.
+fn nothing_stored(verb: Verb) -> (ReplyKind, &'static [u8]) {
+    match verb {
+        Verb::Mg | Verb::Me => (ReplyKind::En, b"EN\r\n"),
+        Verb::Ms => (ReplyKind::Ns, b"NS\r\n"),
+        Verb::Md | Verb::Ma => (ReplyKind::Nf, b"NF\r\n"),
+        Verb::Get | Verb::Gets | Verb::Gat | Verb::Gats => (ReplyKind::End, b"END\r\n"),
+        Verb::Delete | Verb::Incr | Verb::Decr | Verb::Touch | Verb::Cas => {
+            (ReplyKind::NotFound, b"NOT_FOUND\r\n")
+        }
+        _ => (ReplyKind::NotStored, b"NOT_STORED\r\n"),
+    }
+}

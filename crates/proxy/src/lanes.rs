@@ -1,0 +1,295 @@
+//! Lanes: connections that carry one large value at a time, so that nobody waits behind it.
+//!
+//! A large value on a connection that all clients share would stall them whenever its own client is
+//! slow. So a large reply that turns up on a shared connection is thrown away there and fetched
+//! again on a lane, and a large upload goes to a lane from the start. A lane is read only as fast as
+//! its client takes the bytes, and written only as fast as its server does: memory stays bounded.
+
+use crate::backend::{BackendId, LANE_QUEUE_MAX, LaneRequest};
+use crate::client::{ClientId, Upload};
+use crate::exchange::{ExchangeId, Failure, Owner};
+use crate::forward::{Request, remember};
+use crate::link::{Link, LinkId, Phase, Shape};
+use crate::worker::Worker;
+use keyway_engine::Id;
+use keyway_proto::memcached::{Cut, Verb, cut, cut_reply, ReplyCut};
+
+/// Bytes queued towards a lane at which its client is not read for a while.
+const UPLOAD_BYTES_PAUSE: usize = 1 << 20;
+
+impl Worker {
+    /// A large value begins on a shared link: fetches it again on a lane, if the request can be
+    /// repeated without changing anything. True when the bytes here are of no use any more.
+    pub(crate) fn move_to_lane(
+        &mut self,
+        id: LinkId,
+        value: u64,
+        bytes: &[u8],
+        start: usize,
+    ) -> bool {
+        let Some(link) = self.links.get(id) else { return false };
+        let Some(pending) = link.pending.front().copied() else { return false };
+        if link.is_lane || value <= self.generation.config.limits.large_value_bytes {
+            return false;
+        }
+        let Some(backend) = self.backends.get(link.backend) else { return false };
+        let Some(exchange) = self.exchanges.get(pending.exchange) else { return false };
+        if backend.link().large_lanes_max == 0 || exchange.kind.is_some() {
+            return false;
+        }
+        let mut wire = Vec::new();
+        match pending.shape {
+            // The key has been taken off the log; none may be left.
+            Shape::Retrieval if pending.asked == 0 => {
+                let ReplyCut::Head(head) = cut_reply(&bytes[start..]) else { return false };
+                let with_cas = matches!(exchange.asked.verb, Verb::Gets | Verb::Gats);
+                wire.extend_from_slice(if with_cas { b"gets " } else { b"get " });
+                wire.extend_from_slice(head.key);
+            }
+            Shape::MetaGet if may_repeat(link.asked.front(pending.asked)) => {
+                wire.extend_from_slice(link.asked.front(pending.asked));
+            }
+            _ => return false,
+        }
+        wire.extend_from_slice(b"\r\n");
+        let backend_id = link.backend;
+        let link = self.links.get_mut(id).expect("the link was found above");
+        let first = link.pending.front_mut().expect("the request was found above");
+        // What is left of the reply belongs to nobody.
+        first.exchange = Id::from_bits(u64::MAX);
+        self.lane_request(backend_id, pending.exchange, wire);
+        true
+    }
+
+    /// Sends a request on a lane, now or when one is free.
+    fn lane_request(&mut self, backend_id: BackendId, exchange: ExchangeId, wire: Vec<u8>) {
+        match self.free_lane(backend_id) {
+            Some(lane) => self.use_lane(lane, exchange, &wire),
+            None => {
+                let backend = self.backend(backend_id);
+                if backend.lane_queue.len() >= LANE_QUEUE_MAX {
+                    backend.block.backend.overloads.add(1);
+                    return self.fail(exchange, Failure::Overloaded);
+                }
+                backend.lane_queue.push_back(LaneRequest { exchange, wire });
+            }
+        }
+    }
+
+    /// A lane without a tenant; a new one if there may be more.
+    fn free_lane(&mut self, backend_id: BackendId) -> Option<LinkId> {
+        let backend = self.backends.get(backend_id)?;
+        let links = &self.links;
+        let free = |lane: &&LinkId| links.get(**lane).is_some_and(|link| link.tenant.is_none());
+        if let Some(lane) = backend.lanes.iter().find(free) {
+            return Some(*lane);
+        }
+        if backend.lanes.len() >= backend.link().large_lanes_max || backend.is_retired {
+            return None;
+        }
+        let lane = self.links.insert(Link::new(backend_id, Phase::Idle, true));
+        self.backend(backend_id).lanes.push(lane);
+        Some(lane)
+    }
+
+    fn use_lane(&mut self, lane: LinkId, exchange: ExchangeId, wire: &[u8]) {
+        let Cut::Head(head) = cut(wire) else {
+            unreachable!("a lane is given whole requests");
+        };
+        let now = self.now;
+        let link = self.links.get_mut(lane).expect("a free lane was just found");
+        link.tenant = Some(exchange);
+        link.progress = now;
+        remember(link, exchange, &Request { head, wire });
+        let backend_id = link.backend;
+        self.send_on_lane(lane, wire);
+        let backend = self.backend(backend_id);
+        backend.block.backend.large_lanes.add(1);
+        backend.block.backend.owed.add(1);
+        let due = now + backend.link().read_timeout.as_nanos() as u64;
+        self.expire_by(due);
+    }
+
+    fn send_on_lane(&mut self, lane: LinkId, bytes: &[u8]) {
+        let Some(link) = self.links.get_mut(lane) else { return };
+        match (link.phase, link.conn) {
+            (Phase::Ready, Some(conn)) => self.engine.write(conn, bytes),
+            (phase, _) => {
+                link.waiting.extend_from_slice(bytes);
+                if phase == Phase::Idle {
+                    self.connect(lane);
+                }
+            }
+        }
+    }
+
+    /// A lane (or a link of a retired backend) has answered its request.
+    pub(crate) fn link_idle(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let backend_id = link.backend;
+        link.tenant = None;
+        link.paused = false;
+        if link.is_lane {
+            self.next_on_lane(backend_id);
+        }
+        self.close_if_retired(backend_id);
+    }
+
+    /// Gives free lanes to requests that wait for one.
+    fn next_on_lane(&mut self, backend_id: BackendId) {
+        while let Some(backend) = self.backends.get_mut(backend_id) {
+            let Some(request) = backend.lane_queue.pop_front() else { return };
+            if self.exchanges.get(request.exchange).is_none_or(|ex| ex.owner == Owner::Nobody) {
+                self.drop_exchange(request.exchange);
+                continue;
+            }
+            match self.free_lane(backend_id) {
+                Some(lane) => self.use_lane(lane, request.exchange, &request.wire),
+                None => {
+                    self.backend(backend_id).lane_queue.push_front(request);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A lane's connection is gone: the lane goes with it.
+    pub(crate) fn lane_lost(&mut self, id: LinkId) {
+        let Some(link) = self.links.remove(id) else { return };
+        if let Some(backend) = self.backends.get_mut(link.backend) {
+            backend.lanes.retain(|lane| *lane != id);
+        }
+        self.next_on_lane(link.backend);
+    }
+
+    /// A lane can be used: an upload that waited for it goes on.
+    pub(crate) fn lane_ready(&mut self, id: LinkId) {
+        self.lane_drained(id);
+    }
+
+    /// The server has taken most of what was written to a lane.
+    pub(crate) fn lane_drained(&mut self, id: LinkId) {
+        let Some(tenant) = self.links.get(id).and_then(|link| link.tenant) else { return };
+        let Some(client_id) = self.client_of(tenant) else { return };
+        let client = self.clients.get(client_id);
+        if client.is_some_and(|client| client.upload.is_some()) {
+            self.unpause(client_id);
+        }
+    }
+
+    /// Stops reading a lane whose client does not take what has come already.
+    pub(crate) fn slow_down_lane(&mut self, id: LinkId, exchange: ExchangeId) {
+        let Some(link) = self.links.get(id) else { return };
+        if !link.is_lane || link.paused {
+            return;
+        }
+        let Some(client_id) = self.client_of(exchange) else { return };
+        let Some(client) = self.clients.get_mut(client_id) else { return };
+        let pause = self.generation.config.limits.client_bytes_pause;
+        let unsent = self.engine.unsent(client.conn);
+        if unsent + client.held_bytes <= pause || client.stalled_lane.is_some() {
+            return;
+        }
+        client.stalled_lane = Some(id);
+        if unsent > 0 && !client.state.awaits_drain {
+            client.state.awaits_drain = true;
+            self.engine.notify_drained(client.conn, (pause / 2).max(1));
+        }
+        let link = self.links.get_mut(id).expect("the link was found above");
+        link.paused = true;
+        if let Some(conn) = link.conn {
+            self.engine.pause(conn);
+        }
+    }
+
+    /// Reads a lane again that was stopped for a slow client.
+    pub(crate) fn resume_lane(&mut self, id: LinkId) {
+        let now = self.now;
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.paused = false;
+        link.progress = now;
+        if let Some(conn) = link.conn {
+            self.engine.resume(conn);
+        }
+        self.expire_by(now + keyway_engine::SECOND);
+    }
+
+    /// Begins to pass on a large value while it arrives. `head` is the request's line in normal
+    /// form, `left` the bytes of the value with its line end. False when no lane is free.
+    pub(crate) fn begin_upload(
+        &mut self,
+        client_id: ClientId,
+        exchange: ExchangeId,
+        backend_id: BackendId,
+        line: &[u8],
+        left: u64,
+    ) -> bool {
+        if self.backends.get(backend_id).is_none_or(|backend| backend.is_down) {
+            self.fail(exchange, Failure::Refused);
+            return false;
+        }
+        let Some(lane) = self.free_lane(backend_id) else {
+            self.backend(backend_id).block.backend.overloads.add(1);
+            self.fail(exchange, Failure::Overloaded);
+            return false;
+        };
+        self.use_lane(lane, exchange, line);
+        // While the client sends, the server owes nothing: the time-out begins with the last byte.
+        self.links.get_mut(lane).expect("the lane is in use").paused = true;
+        let client = self.clients.get_mut(client_id).expect("the client sent the request");
+        client.upload = Some(Upload { exchange, lane, left });
+        true
+    }
+
+    /// Passes on more of a large value; returns how many bytes were used. With 0 the client has to
+    /// wait until the server has taken more.
+    pub(crate) fn continue_upload(&mut self, client_id: ClientId, bytes: &[u8]) -> usize {
+        let Some(client) = self.clients.get_mut(client_id) else { return bytes.len() };
+        let Some(mut upload) = client.upload else { return 0 };
+        let link = self.links.get_mut(upload.lane);
+        let Some(link) = link.filter(|link| link.tenant == Some(upload.exchange)) else {
+            // The server has gone or has answered early: the rest of the value is of no use.
+            client.upload = None;
+            client.swallow = upload.left;
+            return 0;
+        };
+        let unsent = link.conn.map_or(0, |conn| self.engine.unsent(conn)) + link.waiting.len();
+        if unsent >= UPLOAD_BYTES_PAUSE {
+            client.state.blocked = true;
+            if !client.state.paused {
+                client.state.paused = true;
+                self.engine.pause(client.conn);
+            }
+            if let (Phase::Ready, Some(conn)) = (link.phase, link.conn) {
+                self.engine.notify_drained(conn, UPLOAD_BYTES_PAUSE / 2);
+            }
+            return 0;
+        }
+        let count = (bytes.len() as u64).min(upload.left) as usize;
+        let count = count.min(UPLOAD_BYTES_PAUSE);
+        upload.left -= count as u64;
+        client.upload = (upload.left > 0).then_some(upload);
+        link.paused = upload.left > 0;
+        link.progress = self.now;
+        self.send_on_lane(upload.lane, &bytes[..count]);
+        if upload.left == 0 {
+            let due = self.now + keyway_engine::SECOND;
+            self.expire_by(due);
+        }
+        count
+    }
+
+    /// The client left in the middle of its value: the server must not take what it has for all.
+    pub(crate) fn abandon_upload(&mut self, upload: Upload) {
+        let tenant = self.links.get(upload.lane).and_then(|link| link.tenant);
+        if tenant == Some(upload.exchange) {
+            self.lose_link(upload.lane, Failure::Closed);
+        }
+    }
+}
+
+/// Whether an `mg` line means the same when it is sent again: it must not win tokens or create items.
+fn may_repeat(line: &[u8]) -> bool {
+    let flags = line.split(|byte| *byte == b' ').filter(|token| !token.is_empty()).skip(2);
+    flags.into_iter().all(|flag| !matches!(flag[0], b'N' | b'R' | b'E'))
+}

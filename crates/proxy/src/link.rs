@@ -1,0 +1,285 @@
+//! One connection to a backend: what was asked on it, and how far its replies have been read.
+//!
+//! Replies match requests in order. What was asked is remembered (keys, opaque), so that a reply
+//! that belongs to another request is noticed: at the first doubt the connection is closed and
+//! everyone who waits on it gets an error. Pure state; `connect`, `forward` and `replies` use it.
+
+use crate::backend::BackendId;
+use crate::exchange::ExchangeId;
+use keyway_engine::{ConnId, Id, Nanos};
+use keyway_proto::memcached::{ReplyHead, ReplyKind};
+use std::collections::VecDeque;
+
+/// Names a link; stale names find nothing.
+pub type LinkId = Id<Link>;
+
+/// One connection to a backend, or the place for one.
+#[derive(Debug)]
+pub struct Link {
+    pub(crate) backend: BackendId,
+    pub(crate) conn: Option<ConnId>,
+    pub(crate) phase: Phase,
+    /// A lane carries one exchange at a time; other links are shared by all clients.
+    pub(crate) is_lane: bool,
+    /// The exchange that a lane is at work for.
+    pub(crate) tenant: Option<ExchangeId>,
+    /// Requests whose replies are owed, oldest first.
+    pub(crate) pending: VecDeque<Pending>,
+    pub(crate) asked: AskedLog,
+    /// The front of a reply that is not complete.
+    pub(crate) partial: Vec<u8>,
+    pub(crate) body: Option<Body>,
+    /// Requests that wait for the connection to be validated.
+    pub(crate) waiting: Vec<u8>,
+    /// When bytes last arrived, or the first request was sent after a silence.
+    pub(crate) progress: Nanos,
+    /// Reading is stopped for the sake of a slow client; the time-out does not run.
+    pub(crate) paused: bool,
+}
+
+/// Where a link stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// No connection; the next try is at this moment.
+    Held { until: Nanos },
+    /// No connection and none wanted until there is something to send (lanes).
+    Idle,
+    /// The kernel is connecting.
+    Connecting { since: Nanos },
+    /// `version` was sent, its answer decides.
+    Validating { since: Nanos },
+    /// In use.
+    Ready,
+}
+
+/// One reply that is owed to us.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    pub exchange: ExchangeId,
+    /// What the reply may look like.
+    pub shape: Shape,
+    /// Bytes in the log of what was asked.
+    pub asked: u32,
+}
+
+/// What a reply may look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// `VALUE` blocks and `END`; the log has the keys.
+    Retrieval,
+    /// One line, or `VA` and a value; the log has the opaque, if one was sent.
+    Meta,
+    /// `mg`: as `Meta`, and the log has the whole line, so that it can be sent again.
+    MetaGet,
+    /// One line; the log has nothing.
+    Line,
+    /// One line after a value was sent: an error means that the value may not have been swallowed.
+    Stored,
+    /// As `Stored`; the log has the opaque, if one was sent.
+    MetaStored,
+}
+
+/// A value that is passed on, or thrown away, while it arrives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Body {
+    /// Bytes still to come, with the line end.
+    pub left: u64,
+    /// The reply ends with the value (meta); otherwise `END` or another value follows.
+    pub last: bool,
+    /// Nobody wants it.
+    pub discard: bool,
+}
+
+/// What was asked on a link and not answered yet, oldest first, without gaps.
+#[derive(Debug, Default)]
+pub(crate) struct AskedLog {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl AskedLog {
+    /// Appends to the log; returns how many bytes.
+    #[inline]
+    pub fn push(&mut self, bytes: &[u8]) -> u32 {
+        self.bytes.extend_from_slice(bytes);
+        bytes.len() as u32
+    }
+
+    /// The oldest `length` bytes.
+    #[inline]
+    pub fn front(&self, length: u32) -> &[u8] {
+        &self.bytes[self.start..self.start + length as usize]
+    }
+
+    /// Forgets the oldest `length` bytes.
+    #[inline]
+    pub fn pop(&mut self, length: u32) {
+        self.start += length as usize;
+        if self.start == self.bytes.len() {
+            self.bytes.clear();
+            self.start = 0;
+        } else if self.start > COMPACT_BYTES && self.start * 2 > self.bytes.len() {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.bytes = Vec::new();
+        self.start = 0;
+    }
+
+    /// Bytes in the log.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+}
+
+/// Dead bytes at the front of the log at which moving the rest pays.
+const COMPACT_BYTES: usize = 16 << 10;
+
+impl Link {
+    pub(crate) fn new(backend: BackendId, phase: Phase, is_lane: bool) -> Link {
+        Link {
+            backend,
+            conn: None,
+            phase,
+            is_lane,
+            tenant: None,
+            pending: VecDeque::new(),
+            asked: AskedLog::default(),
+            partial: Vec::new(),
+            body: None,
+            waiting: Vec::new(),
+            progress: 0,
+            paused: false,
+        }
+    }
+
+    /// Takes the key of a `VALUE` line off what the oldest request still expects. Servers answer in
+    /// the order of the keys and leave out what they miss, so keys before it were misses. False when
+    /// the key was not asked for: the link is out of step.
+    pub(crate) fn matches_key(&mut self, key: &[u8]) -> bool {
+        let Some(pending) = self.pending.front_mut() else { return false };
+        let asked = self.asked.front(pending.asked);
+        // The usual case: one key, asked and answered.
+        if asked == key {
+            let length = pending.asked;
+            pending.asked = 0;
+            self.asked.pop(length);
+            return true;
+        }
+        let mut at = 0;
+        for token in asked.split(|byte| *byte == b' ') {
+            at += token.len() + 1;
+            if token == key {
+                let used = at.min(asked.len()) as u32;
+                pending.asked -= used;
+                self.asked.pop(used);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether a meta reply can be the answer to the oldest request: the opaque it was sent with
+    /// comes back, and so does the key where it was asked for.
+    pub(crate) fn matches_meta(&self, head: &ReplyHead<'_>) -> bool {
+        let Some(pending) = self.pending.front() else { return false };
+        if pending.asked == 0 || !echoes_flags(head.kind) {
+            return true;
+        }
+        let asked = self.asked.front(pending.asked);
+        let opaque = match pending.shape {
+            Shape::MetaGet => opaque_in(asked),
+            _ => Some(asked),
+        };
+        opaque.is_none_or(|sent| head.opaque() == Some(sent))
+    }
+
+    /// The oldest request has its reply.
+    #[inline]
+    pub(crate) fn answered(&mut self) -> Option<Pending> {
+        let pending = self.pending.pop_front()?;
+        if pending.asked > 0 {
+            self.asked.pop(pending.asked);
+        }
+        Some(pending)
+    }
+
+    /// Whether the link can take a request now, even if it has to wait for its connection.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.phase, Phase::Held { .. } | Phase::Idle)
+    }
+}
+
+/// Whether replies of this kind repeat the opaque of their request.
+fn echoes_flags(kind: ReplyKind) -> bool {
+    matches!(
+        kind,
+        ReplyKind::Hd | ReplyKind::Va | ReplyKind::En | ReplyKind::Nf | ReplyKind::Ns | ReplyKind::Ex
+    )
+}
+
+/// The opaque in the line of a meta request, without its `O`.
+fn opaque_in(line: &[u8]) -> Option<&[u8]> {
+    let mut tokens = line.split(|byte| *byte == b' ').filter(|token| !token.is_empty());
+    tokens.by_ref().nth(1);
+    tokens.find(|token| token[0] == b'O').map(|token| &token[1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link_that_asked(keys: &[u8]) -> Link {
+        let mut link = Link::new(Id::from_bits(0), Phase::Ready, false);
+        let asked = link.asked.push(keys);
+        link.pending.push_back(Pending { exchange: Id::from_bits(7), shape: Shape::Retrieval, asked });
+        link
+    }
+
+    #[test]
+    fn values_may_skip_missing_keys_but_never_go_back_or_elsewhere() {
+        let mut link = link_that_asked(b"a bb ccc bb d");
+        assert!(link.matches_key(b"bb"));
+        assert!(!link.matches_key(b"a"));
+        assert!(link.matches_key(b"bb"));
+        assert!(!link.matches_key(b"ccc"));
+        assert!(link.matches_key(b"d"));
+        assert!(!link.matches_key(b"d"));
+        assert_eq!(link.asked.len(), 0);
+    }
+
+    #[test]
+    fn a_part_of_a_key_is_not_the_key() {
+        let mut link = link_that_asked(b"user:1 user:10");
+        assert!(!link.matches_key(b"user:"));
+        assert!(link.matches_key(b"user:10"));
+        assert_eq!(link.asked.len(), 0);
+    }
+
+    #[test]
+    fn the_log_gives_back_what_was_pushed_across_compaction() {
+        let mut log = AskedLog::default();
+        let mut lengths = VecDeque::new();
+        for round in 0..5000_u32 {
+            let entry = round.to_string().repeat(3);
+            lengths.push_back((log.push(entry.as_bytes()), entry));
+            if round % 3 != 0 {
+                let (length, entry) = lengths.pop_front().expect("one was just pushed");
+                assert_eq!(log.front(length), entry.as_bytes());
+                log.pop(length);
+            }
+        }
+        assert!(log.bytes.len() < log.len() + 2 * COMPACT_BYTES + 16);
+    }
+
+    #[test]
+    fn the_opaque_is_found_behind_the_key_only() {
+        assert_eq!(opaque_in(b"mg Okey v Oab1 k"), Some(&b"ab1"[..]));
+        assert_eq!(opaque_in(b"mg Okey v k"), None);
+    }
+}
