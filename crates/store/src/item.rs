@@ -1,4 +1,10 @@
 //! What callers see of an item.
+//!
+//! [`Item`] borrows from a locked shard, [`New`] is what a put writes, and [`Held`] outlives the
+//! lock. None of them knows protocol bytes.
+
+use crate::memory::{Extent, Memory};
+use std::sync::Arc;
 
 /// State bits of an item that commands may set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,8 +55,10 @@ pub struct New<'a> {
 
 /// A value kept by reference count: it stays valid, and stays counted as memory in use, after
 /// the item was overwritten, evicted or flushed. `'static` and `Send`.
+///
+/// Long values (16 KiB and more) are shared with the item, short ones are copied.
 pub struct Held {
-    bytes: Box<[u8]>,
+    bytes: HeldBytes,
     /// Client flags.
     pub flags: u32,
     /// The CAS number.
@@ -65,8 +73,45 @@ pub struct Held {
     pub bits: ItemBits,
 }
 
+enum HeldBytes {
+    Shared(Arc<Extent>),
+    Copied { bytes: Box<[u8]>, memory: Arc<Memory> },
+}
+
+impl Held {
+    pub(crate) fn new(item: &Item<'_>, extent: Option<&Arc<Extent>>, memory: &Arc<Memory>) -> Held {
+        let bytes = match extent {
+            Some(extent) => HeldBytes::Shared(Arc::clone(extent)),
+            None => {
+                memory.budget.charge_anyway(item.value.len() as u64);
+                HeldBytes::Copied { bytes: item.value.into(), memory: Arc::clone(memory) }
+            }
+        };
+        Held {
+            bytes,
+            flags: item.flags,
+            cas: item.cas,
+            exptime: item.exptime,
+            last_access: item.last_access,
+            fetched: item.fetched,
+            bits: item.bits,
+        }
+    }
+}
+
 impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        match &self.bytes {
+            HeldBytes::Shared(extent) => extent.bytes(),
+            HeldBytes::Copied { bytes, .. } => bytes,
+        }
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        if let HeldBytes::Copied { bytes, memory } = self {
+            memory.budget.release(bytes.len() as u64);
+        }
     }
 }

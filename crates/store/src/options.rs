@@ -17,6 +17,9 @@ pub struct Options {
     pub hash_seed: u64,
     /// First CAS number minus one; the counter only grows.
     pub cas_start: u64,
+    /// Whether to ask the system for huge pages under short items. Faster in large caches; the
+    /// memory limit is then met only in steps of a huge page.
+    pub huge_pages: bool,
 }
 
 impl Options {
@@ -29,6 +32,7 @@ impl Options {
             shards: None,
             hash_seed: 0,
             cas_start: 0,
+            huge_pages: false,
         }
     }
 }
