@@ -6,6 +6,7 @@ use crate::epoll::Epoll;
 use crate::event::{ConnId, Event, Tag};
 use crate::listen::ListenSocket;
 use crate::mailbox::Waker;
+use crate::sim::Sim;
 use crate::socket::{Address, ConnectOptions, Peer, Socket};
 use std::fmt;
 use std::io;
@@ -20,6 +21,7 @@ pub struct Engine {
 #[derive(Debug)]
 enum Backend {
     Epoll(Box<Epoll>),
+    Sim(Box<Sim>),
 }
 
 /// Which kernel interface to use.
@@ -90,6 +92,7 @@ macro_rules! backend {
     ($engine:expr, $name:ident => $call:expr) => {
         match $engine {
             Backend::Epoll($name) => $call,
+            Backend::Sim($name) => $call,
         }
     };
 }
@@ -106,10 +109,22 @@ impl Engine {
         Ok((Engine { backend }, None))
     }
 
+    pub(crate) fn simulated(sim: Sim) -> Engine {
+        Engine { backend: Backend::Sim(Box::new(sim)) }
+    }
+
+    pub(crate) fn as_simulated(&self) -> Option<&Sim> {
+        match &self.backend {
+            Backend::Sim(sim) => Some(sim),
+            Backend::Epoll(_) => None,
+        }
+    }
+
     /// Which backend runs: `epoll`, `io_uring` or `simulated`.
     pub fn name(&self) -> &'static str {
         match &self.backend {
             Backend::Epoll(_) => "epoll",
+            Backend::Sim(_) => "simulated",
         }
     }
 
@@ -138,7 +153,10 @@ impl Engine {
 
     /// Takes over a connected socket and starts reading from it.
     pub fn adopt(&mut self, socket: Socket, tag: Tag) -> ConnId {
-        backend!(&mut self.backend, b => b.adopt(socket, tag))
+        match &mut self.backend {
+            Backend::Epoll(epoll) => epoll.adopt(socket, tag),
+            Backend::Sim(sim) => sim.adopt_nothing(tag),
+        }
     }
 
     /// Accepts connections from `listener` on this engine, reported as `Event::Accepted` with
@@ -147,7 +165,10 @@ impl Engine {
     /// # Errors
     /// The kernel cannot watch one more socket.
     pub fn add_listener(&mut self, listener: ListenSocket, tag: Tag) -> io::Result<()> {
-        backend!(&mut self.backend, b => b.add_listener(listener, tag))
+        match &mut self.backend {
+            Backend::Epoll(epoll) => epoll.add_listener(listener, tag),
+            Backend::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Stops accepting from the listeners that were added with `tag` and closes them.
@@ -179,7 +200,10 @@ impl Engine {
 
     /// Who is at the other end. A system call; meant for logs and listings.
     pub fn peer(&self, conn: ConnId) -> Option<Peer> {
-        backend!(&self.backend, b => b.peer(conn))
+        match &self.backend {
+            Backend::Epoll(epoll) => epoll.peer(conn),
+            Backend::Sim(_) => None,
+        }
     }
 
     /// Appends a copy of `bytes` to the output, to leave with the next `flush`.
@@ -258,7 +282,10 @@ impl Engine {
     /// Says that `bytes` bytes of a value are still to come, so that they are received in large
     /// pieces. A hint: wrong numbers cost some memory or speed, nothing else.
     pub fn expect(&mut self, conn: ConnId, bytes: usize) {
-        backend!(&mut self.backend, b => b.expect(conn, bytes));
+        match &mut self.backend {
+            Backend::Epoll(epoll) => epoll.expect(conn, bytes),
+            Backend::Sim(_) => {}
+        }
     }
 
     /// A handle that makes `poll` return with `Event::Mail`, for other threads.

@@ -20,6 +20,7 @@ mod foreign;
 mod listen;
 mod mailbox;
 mod output;
+pub mod sim;
 mod slab;
 mod socket;
 
