@@ -152,51 +152,85 @@ impl<'a> ReplyHead<'a> {
 #[inline(always)]
 fn quick_head(bytes: &[u8]) -> Option<ReplyHead<'_>> {
     let word = u32::from_le_bytes(*bytes.first_chunk::<4>()?);
-    match word {
-        VALU if bytes.get(4..6) == Some(b"E ") => quick_value(bytes),
-        END if bytes.get(4) == Some(&b'\n') => whole(bytes, ReplyKind::End, 3),
-        HD => whole(bytes, ReplyKind::Hd, 2),
-        EN => whole(bytes, ReplyKind::En, 2),
-        STOR if bytes.get(4..8) == Some(b"ED\r\n") => whole(bytes, ReplyKind::Stored, 6),
-        _ => match word & 0x00ff_ffff {
-            VA => quick_meta_value(bytes),
-            HD_SPACE => quick_flags(bytes, 2).map(|(line, line_bytes)| ReplyHead {
-                line,
-                line_bytes,
-                key: &[],
-                value_bytes: None,
-                kind: ReplyKind::Hd,
-            }),
-            _ => None,
-        },
-    }
+    let follows = |rest: &[u8]| bytes.get(4..4 + rest.len()) == Some(rest);
+    let (kind, end) = match word {
+        VALU if follows(b"E ") => return quick_value(bytes),
+        END if follows(b"\n") => (ReplyKind::End, 3),
+        HD => (ReplyKind::Hd, 2),
+        EN => (ReplyKind::En, 2),
+        STOR if follows(b"ED\r\n") => (ReplyKind::Stored, 6),
+        DELE if follows(b"TED\r\n") => (ReplyKind::Deleted, 7),
+        TOUC if follows(b"HED\r\n") => (ReplyKind::Touched, 7),
+        NOT if follows(b"FOUND\r\n") => (ReplyKind::NotFound, 9),
+        NOT if follows(b"STORED\r\n") => (ReplyKind::NotStored, 10),
+        _ => return quick_meta(bytes, word),
+    };
+    let line = bytes.get(..end)?;
+    Some(ReplyHead { line, line_bytes: end + 2, key: &[], value_bytes: None, kind })
 }
 
 const VALU: u32 = u32::from_le_bytes(*b"VALU");
 const STOR: u32 = u32::from_le_bytes(*b"STOR");
+const DELE: u32 = u32::from_le_bytes(*b"DELE");
+const TOUC: u32 = u32::from_le_bytes(*b"TOUC");
+const NOT: u32 = u32::from_le_bytes(*b"NOT_");
 const END: u32 = u32::from_le_bytes(*b"END\r");
 const HD: u32 = u32::from_le_bytes(*b"HD\r\n");
 const EN: u32 = u32::from_le_bytes(*b"EN\r\n");
-const VA: u32 = u32::from_le_bytes(*b"VA \0");
-const HD_SPACE: u32 = u32::from_le_bytes(*b"HD \0");
 
-/// A reply that is one word of `len` bytes, CR and LF.
+/// A meta reply: a word of two letters, the value length of `VA`, flags.
 #[inline(always)]
-fn whole(bytes: &[u8], kind: ReplyKind, len: usize) -> Option<ReplyHead<'_>> {
-    let line = bytes.get(..len)?;
-    Some(ReplyHead { line, line_bytes: len + 2, key: &[], value_bytes: None, kind })
+fn quick_meta(bytes: &[u8], word: u32) -> Option<ReplyHead<'_>> {
+    let [first, second, third, _] = word.to_le_bytes();
+    let kind = match [first, second] {
+        [b'V', b'A'] => ReplyKind::Va,
+        [b'H', b'D'] => ReplyKind::Hd,
+        [b'N', b'F'] => ReplyKind::Nf,
+        [b'N', b'S'] => ReplyKind::Ns,
+        [b'E', b'X'] => ReplyKind::Ex,
+        [b'E', b'N'] => ReplyKind::En,
+        [b'M', b'N'] => ReplyKind::Mn,
+        _ => return None,
+    };
+    let mut end = 2;
+    let mut value_bytes = None;
+    if kind == ReplyKind::Va {
+        if third != b' ' {
+            return None;
+        }
+        let (length, length_end) = short_number(bytes, 3)?;
+        value_bytes = Some(length);
+        end = length_end;
+    }
+    while *bytes.get(end)? == b' ' {
+        end = stop(bytes, end + 1)?;
+    }
+    if !ends_at(bytes, end) {
+        return None;
+    }
+    Some(ReplyHead { line: bytes.get(..end)?, line_bytes: end + 2, key: &[], value_bytes, kind })
+}
+
+/// Whether CR LF is at `at`. A bare line feed is left to the exact reader.
+#[inline(always)]
+fn ends_at(bytes: &[u8], at: usize) -> bool {
+    bytes.get(at..).and_then(|rest| rest.first_chunk::<2>()) == Some(b"\r\n")
 }
 
 #[inline(always)]
 fn quick_value(bytes: &[u8]) -> Option<ReplyHead<'_>> {
     let key_end = stop(bytes, 6).filter(|&end| end != 6)?;
-    let (_, flags_end) = spaced_number(bytes, key_end)?;
+    let flags_end = match bytes.get(key_end..)?.first_chunk::<3>()? {
+        // Client flags are a single zero more often than not.
+        [b' ', b'0'..=b'9', b' '] => key_end + 2,
+        _ => spaced_number(bytes, key_end)?.1,
+    };
     let (value_bytes, length_end) = spaced_number(bytes, flags_end)?;
     let end = match bytes.get(length_end)? {
         b' ' => digits_end(bytes, length_end + 1)?,
         _ => length_end,
     };
-    if bytes.get(end..end + 2)? != b"\r\n" {
+    if !ends_at(bytes, end) {
         return None;
     }
     Some(ReplyHead {
@@ -215,24 +249,6 @@ fn spaced_number(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
         return None;
     }
     short_number(bytes, at + 1)
-}
-
-#[inline(always)]
-fn quick_meta_value(bytes: &[u8]) -> Option<ReplyHead<'_>> {
-    let (value_bytes, length_end) = short_number(bytes, 3)?;
-    let (line, line_bytes) = quick_flags(bytes, length_end)?;
-    let value_bytes = Some(value_bytes);
-    Some(ReplyHead { line, line_bytes, key: &[], value_bytes, kind: ReplyKind::Va })
-}
-
-/// The line of a meta reply whose flags start with the space at `from`, if there are any.
-#[inline(always)]
-fn quick_flags(bytes: &[u8], from: usize) -> Option<(&[u8], usize)> {
-    let mut end = from;
-    while bytes.get(end) == Some(&b' ') {
-        end = stop(bytes, end + 1)?;
-    }
-    (bytes.get(end..end + 2)? == b"\r\n").then_some((bytes.get(..end)?, end + 2))
 }
 
 /// End of the digits that start at `from`; at least one, and so few that they fit 64 bits.

@@ -5,6 +5,8 @@
 //! `exact_head` reads any line as memcached's tokenizer does. Whatever the quick half does not
 //! take goes to the exact half; a property test holds the two to the same answers.
 
+use std::ops::Range;
+
 use super::flag::{MetaFlags, is_flag_byte, meta_flags};
 use super::limit::{LineLimits, TOKEN_COUNT_MAX, VALUE_BYTES_MAX};
 use super::token::{Tokens, tokens};
@@ -242,58 +244,54 @@ fn starts_retrieval(bytes: &[u8]) -> bool {
 
 /// Reads the plain form of the common commands: single spaces, CR LF, nothing unusual. `None`
 /// means only that the exact reader has to look.
+///
+/// Each shape of line has its own branch with its own scan for the key, so that none has to ask
+/// again which command it reads; the likeliest is asked for first.
 #[inline(always)]
 fn quick_head<'a>(bytes: &'a [u8], limits: &LineLimits) -> Option<Head<'a>> {
-    let (verb, key_at) = quick_verb(bytes)?;
-    let key_end = token_end(bytes, key_at)?;
-    let mut head = Head::bare(verb, &[], 0);
-    let end = match verb {
-        Verb::Get | Verb::Gets | Verb::Gat if ends_at(bytes, key_end) => key_end,
-        Verb::Get | Verb::Gets | Verb::Gat => {
-            head.more_keys = true;
-            quick_more_keys(bytes, key_end, limits)?
-        }
-        Verb::Set | Verb::Add | Verb::Cas => quick_store(bytes, key_end, &mut head)?,
-        Verb::Delete | Verb::Incr | Verb::Decr | Verb::Touch => {
-            quick_key(bytes, key_end, &mut head)?
-        }
-        _ => quick_meta(bytes, key_end, &mut head)?,
-    };
-    if end >= limits.line_bytes_max && !head.more_keys {
-        return None;
-    }
-    head.line_bytes = end + 2;
-    head.line = bytes.get(..end)?;
-    head.set_key(key_at, key_end);
-    Some(head)
-}
-
-/// The command of a line that starts with a common one, and where its key starts.
-#[inline(always)]
-fn quick_verb(bytes: &[u8]) -> Option<(Verb, usize)> {
     let word = u32::from_le_bytes(*bytes.first_chunk::<4>()?);
-    // The order is that of the likelihood: each comparison that fails costs the next command.
     if word == GET {
-        return Some((Verb::Get, 4));
+        return quick_retrieval(bytes, Verb::Get, 4, limits);
     }
-    match word & 0x00ff_ffff {
-        MG => return Some((Verb::Mg, 3)),
-        MS => return Some((Verb::Ms, 3)),
-        MD => return Some((Verb::Md, 3)),
-        MA => return Some((Verb::Ma, 3)),
-        _ => {}
+    if let Some(verb) = quick_meta_verb(word) {
+        return quick_meta(bytes, verb, limits);
+    }
+    if let Some(verb) = quick_store_verb(word) {
+        return quick_store(bytes, verb, limits);
     }
     let follows = |rest: &[u8]| bytes.get(4..4 + rest.len()) == Some(rest);
-    Some(match word {
-        SET => (Verb::Set, 4),
-        ADD => (Verb::Add, 4),
-        CAS => (Verb::Cas, 4),
+    let (verb, key_at) = match word {
         GETS if follows(b" ") => (Verb::Gets, 5),
         INCR if follows(b" ") => (Verb::Incr, 5),
         DECR if follows(b" ") => (Verb::Decr, 5),
         TOUCH if follows(b"h ") => (Verb::Touch, 6),
         DELETE if follows(b"te ") => (Verb::Delete, 7),
         GAT => (Verb::Gat, spaced_token_end(bytes, 4)? + 1),
+        _ => return None,
+    };
+    if verb.is_retrieval() {
+        return quick_retrieval(bytes, verb, key_at, limits);
+    }
+    quick_key(bytes, verb, key_at, limits)
+}
+
+#[inline(always)]
+const fn quick_meta_verb(word: u32) -> Option<Verb> {
+    Some(match word & 0x00ff_ffff {
+        MG => Verb::Mg,
+        MS => Verb::Ms,
+        MD => Verb::Md,
+        MA => Verb::Ma,
+        _ => return None,
+    })
+}
+
+#[inline(always)]
+const fn quick_store_verb(word: u32) -> Option<Verb> {
+    Some(match word {
+        SET => Verb::Set,
+        ADD => Verb::Add,
+        CAS => Verb::Cas,
         _ => return None,
     })
 }
@@ -316,13 +314,37 @@ const MA: u32 = u32::from_le_bytes(*b"ma \0");
 /// Whether CR LF is at `at`. A bare line feed is left to the exact reader.
 #[inline(always)]
 fn ends_at(bytes: &[u8], at: usize) -> bool {
-    bytes.get(at..at + 2) == Some(b"\r\n")
+    bytes.get(at..).and_then(|rest| rest.first_chunk::<2>()) == Some(b"\r\n")
+}
+
+/// The head of a line that ends at `end`, if it does so within its limit.
+#[inline(always)]
+fn quick_line<'a>(
+    bytes: &'a [u8],
+    verb: Verb,
+    key: Range<usize>,
+    end: usize,
+    limits: &LineLimits,
+) -> Option<Head<'a>> {
+    if !ends_at(bytes, end) || end >= limits.line_bytes_max {
+        return None;
+    }
+    let mut head = Head::bare(verb, bytes.get(..end)?, end + 2);
+    head.key_at = key.start;
+    head.key = bytes.get(key)?;
+    Some(head)
 }
 
 /// End of the token that starts at `start` and is not empty.
 #[inline(always)]
 fn token_end(bytes: &[u8], start: usize) -> Option<usize> {
     stop(bytes, start).filter(|&end| end != start)
+}
+
+/// As `token_end`, in one place for the tokens that are rarely long.
+#[inline(never)]
+fn long_token_end(bytes: &[u8], start: usize) -> Option<usize> {
+    token_end(bytes, start)
 }
 
 /// End of the token that starts at `start`, is not empty and is followed by a space.
@@ -337,10 +359,24 @@ fn spaced_token_end(bytes: &[u8], start: usize) -> Option<usize> {
     long_token_end(bytes, start).filter(|&end| bytes.get(end) == Some(&b' '))
 }
 
-/// As `token_end`, in one place for the tokens that are rarely long.
-#[inline(never)]
-fn long_token_end(bytes: &[u8], start: usize) -> Option<usize> {
-    token_end(bytes, start)
+/// A retrieval whose keys start at `key_at`.
+#[inline(always)]
+fn quick_retrieval<'a>(
+    bytes: &'a [u8],
+    verb: Verb,
+    key_at: usize,
+    limits: &LineLimits,
+) -> Option<Head<'a>> {
+    let key_end = token_end(bytes, key_at)?;
+    if *bytes.get(key_end)? != b' ' {
+        return quick_line(bytes, verb, key_at..key_end, key_end, limits);
+    }
+    let end = quick_more_keys(bytes, key_end, limits)?;
+    let mut head = Head::bare(verb, bytes.get(..end)?, end + 2);
+    head.key_at = key_at;
+    head.key = bytes.get(key_at..key_end)?;
+    head.more_keys = true;
+    Some(head)
 }
 
 /// The end of the line of a retrieval with several keys, the first of which ends at `key_end`.
@@ -350,87 +386,106 @@ fn quick_more_keys(bytes: &[u8], key_end: usize, limits: &LineLimits) -> Option<
     let end = line_feed_at.checked_sub(1)?;
     // With a space at the end it takes a closer look to know whether there is a second key.
     let ends_with_key = *bytes.get(end.checked_sub(1)?)? != b' ' && bytes.get(end) == Some(&b'\r');
-    let is_plain = ends_with_key && bytes.get(key_end) == Some(&b' ');
-    (is_plain && line_feed_at <= limits.retrieval_line_bytes_max).then_some(end)
+    (ends_with_key && line_feed_at <= limits.retrieval_line_bytes_max).then_some(end)
 }
 
-/// Flags, expiry time and value length of a store command; gives the end of the line.
+/// A store command: key, flags, expiry time, value length, a CAS number, `noreply`.
 #[inline(always)]
-fn quick_store(bytes: &[u8], key_end: usize, head: &mut Head<'_>) -> Option<usize> {
-    if bytes.get(key_end) != Some(&b' ') {
+fn quick_store<'a>(bytes: &'a [u8], verb: Verb, limits: &LineLimits) -> Option<Head<'a>> {
+    let key_end = token_end(bytes, 4)?;
+    if *bytes.get(key_end)? != b' ' {
         return None;
     }
     let flags_end = spaced_token_end(bytes, key_end + 1)?;
     let exptime_end = spaced_token_end(bytes, flags_end + 1)?;
     let (length, mut end) = short_number(bytes, exptime_end + 1)?;
-    head.value = ValueLength::Bytes(length);
-    if head.verb == Verb::Cas && bytes.get(end) == Some(&b' ') {
-        end = long_token_end(bytes, end + 1)?;
+    if verb == Verb::Cas {
+        end = quick_argument(bytes, end)?;
     }
-    quick_noreply(bytes, end, head)
+    let noreply = *bytes.get(end)? == b' ';
+    if noreply {
+        end = quick_noreply(bytes, end)?;
+    }
+    let mut head = quick_line(bytes, verb, 4..key_end, end, limits)?;
+    head.value = ValueLength::Bytes(length);
+    head.noreply = noreply;
+    Some(head)
 }
 
-/// The arguments of a command on one key, of which there is one or none.
+/// A command on one key with one argument, or none for `delete`, and `noreply`.
 #[inline(always)]
-fn quick_key(bytes: &[u8], key_end: usize, head: &mut Head<'_>) -> Option<usize> {
-    let mut end = key_end;
-    if head.verb != Verb::Delete {
-        if bytes.get(end) != Some(&b' ') {
+fn quick_key<'a>(
+    bytes: &'a [u8],
+    verb: Verb,
+    key_at: usize,
+    limits: &LineLimits,
+) -> Option<Head<'a>> {
+    let key_end = token_end(bytes, key_at)?;
+    // A key called `noreply` makes memcached leave out its reply, which the exact reader knows.
+    let mut end = if verb == Verb::Delete {
+        if bytes.get(key_at..key_end)? == b"noreply" {
             return None;
         }
-        end = long_token_end(bytes, end + 1)?;
-        // A `noreply` in the place of the argument counts, which the exact reader knows.
-        if bytes.get(key_end..end) == Some(b" noreply") {
-            return None;
-        }
-    } else if bytes.get(..key_end)?.ends_with(b" noreply") {
+        key_end
+    } else {
+        quick_argument(bytes, key_end)?
+    };
+    let noreply = *bytes.get(end)? == b' ';
+    if noreply {
+        end = quick_noreply(bytes, end)?;
+    }
+    let mut head = quick_line(bytes, verb, key_at..key_end, end, limits)?;
+    head.noreply = noreply;
+    Some(head)
+}
+
+/// End of the argument behind the one space at `at`, unless it is `noreply`, which counts even
+/// where an argument should be.
+#[inline(never)]
+fn quick_argument(bytes: &[u8], at: usize) -> Option<usize> {
+    if *bytes.get(at)? != b' ' {
         return None;
     }
-    quick_noreply(bytes, end, head)
+    let end = token_end(bytes, at + 1)?;
+    (bytes.get(at + 1..end)? != b"noreply").then_some(end)
 }
 
-/// Takes ` noreply` at `at` if it ends the line there; gives the end of the line.
-#[inline(always)]
-fn quick_noreply(bytes: &[u8], at: usize, head: &mut Head<'_>) -> Option<usize> {
-    let mut end = at;
-    if bytes.get(at) == Some(&b' ') {
-        if bytes.get(at..at + 8)? != b" noreply" {
-            return None;
-        }
-        head.noreply = true;
-        end = at + 8;
-    }
-    ends_at(bytes, end).then_some(end)
+/// End of ` noreply` at `at`.
+#[inline(never)]
+fn quick_noreply(bytes: &[u8], at: usize) -> Option<usize> {
+    bytes.get(at..)?.starts_with(b" noreply").then_some(at + 8)
 }
 
-/// The value length and the flags of a meta command; gives the end of the line.
+/// A meta command: key, the value length of `ms`, flags.
 #[inline(always)]
-fn quick_meta<'a>(bytes: &'a [u8], key_end: usize, head: &mut Head<'a>) -> Option<usize> {
+fn quick_meta<'a>(bytes: &'a [u8], verb: Verb, limits: &LineLimits) -> Option<Head<'a>> {
+    let key_end = token_end(bytes, 3)?;
     let mut end = key_end;
+    let mut value = ValueLength::None;
     let mut token_count = 2;
-    if head.verb == Verb::Ms {
-        if bytes.get(end) != Some(&b' ') {
+    if verb == Verb::Ms {
+        if *bytes.get(end)? != b' ' {
             return None;
         }
         let (length, length_end) = short_number(bytes, end + 1)?;
-        head.value = ValueLength::Bytes(length);
+        value = ValueLength::Bytes(length);
         end = length_end;
         token_count = 3;
     }
-    while bytes.get(end) == Some(&b' ') {
+    let mut flags = Head::bare(verb, &[], 0);
+    while *bytes.get(end)? == b' ' {
         let start = end + 1;
-        let letter = *bytes.get(start)?;
+        let &[letter, next] = bytes.get(start..)?.first_chunk::<2>()?;
         token_count += 1;
         if !is_flag_byte(letter) || token_count > TOKEN_COUNT_MAX {
             return None;
         }
-        end = match *bytes.get(start + 1)? {
-            0..=b' ' => start + 1,
-            _ => long_token_end(bytes, start + 1)?,
-        };
-        head.note_flag(letter, bytes.get(start + 1..end)?);
+        end = if next <= b' ' { start + 1 } else { long_token_end(bytes, start + 1)? };
+        flags.note_flag(letter, bytes.get(start + 1..end)?);
     }
-    ends_at(bytes, end).then_some(end)
+    let head = quick_line(bytes, verb, 3..key_end, end, limits)?;
+    let Head { quiet, has_ttl_flag, opaque, .. } = flags;
+    Some(Head { value, quiet, has_ttl_flag, opaque, ..head })
 }
 
 /// The value length in `token`, if it is one.

@@ -115,8 +115,23 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
             .prop_map(|text| text.as_bytes().to_vec()),
         1 => prop::collection::vec(any::<u8>(), 1..10),
     ];
+    let token = prop::sample::select(vec![
+        "k",
+        "key:1",
+        "0",
+        "1",
+        "100",
+        "-1",
+        "Oa",
+        "kfoo",
+        "999999999",
+        "4294967292",
+    ]);
+    let tokens =
+        prop::collection::vec(token, 0..6).prop_map(|tokens| vec![tokens.join(" ").into()]);
+    let pieces = prop_oneof![prop::collection::vec(piece, 0..8), tokens];
     let end = prop::sample::select(vec!["\r\n", "\n", "", "\r", " \r\n"]);
-    (word, prop::collection::vec(piece, 0..8), end).prop_map(|(word, pieces, end)| {
+    (word, pieces, end).prop_map(|(word, pieces, end)| {
         [word.as_bytes(), &pieces.concat(), end.as_bytes()].concat()
     })
 }

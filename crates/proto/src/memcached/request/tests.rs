@@ -152,7 +152,25 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
             .prop_map(|text| text.as_bytes().to_vec()),
         1 => prop::collection::vec(any::<u8>(), 1..12),
     ];
-    let pieces = prop::collection::vec(piece, 0..14);
+    // Half of the lines are tokens with single spaces, so that the quick reader takes them.
+    let token = prop::sample::select(vec![
+        "k",
+        "key:1",
+        "0",
+        "1",
+        "100",
+        "-1",
+        "noreply",
+        "q",
+        "O12",
+        "T9",
+        "v",
+        "999999999",
+        "9999999999",
+    ]);
+    let tokens =
+        prop::collection::vec(token, 0..8).prop_map(|tokens| vec![tokens.join(" ").into()]);
+    let pieces = prop_oneof![prop::collection::vec(piece, 0..14), tokens];
     let verb = prop::sample::select(Verb::ALL.to_vec());
     let end = prop::sample::select(vec!["\r\n", "\n", "", "\r", " \r\n"]);
     (verb, pieces, end).prop_map(|(verb, pieces, end)| {
