@@ -247,7 +247,7 @@ impl Status {
             Status::NotStored => b"Not stored.",
             Status::NonNumeric => b"Non-numeric server-side value for incr or decr",
             Status::AuthError => b"Auth failure.",
-            Status::AuthContinue => b"Continue authentication",
+            Status::AuthContinue => b"UNHANDLED ERROR",
             Status::UnknownCommand => b"Unknown command",
             Status::OutOfMemory => b"Out of memory",
         }

@@ -31,23 +31,34 @@ pub const ERROR: &[u8] = b"ERROR\r\n";
 pub const BAD_LINE_FORMAT: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
 /// The value does not end with a carriage return and a line feed.
 pub const BAD_DATA_CHUNK: &[u8] = b"CLIENT_ERROR bad data chunk\r\n";
-/// The line is longer than it may be.
-pub const LINE_TOO_LONG: &[u8] = b"CLIENT_ERROR line too long\r\n";
 /// An expiry time that is no number.
 pub const INVALID_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";
 /// A delta of `incr` or `decr` that is no number.
 pub const INVALID_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta argument\r\n";
 /// A counter command on a value that is no number.
 pub const NON_NUMERIC: &[u8] = b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
-/// A `delete` with more than the legacy zero.
-pub const DELETE_USAGE: &[u8] =
-    b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n";
 /// The value is larger than the item size limit.
 pub const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
 /// There is no memory for the value.
 pub const OUT_OF_MEMORY_STORING: &[u8] = b"SERVER_ERROR out of memory storing object\r\n";
 /// There is no memory for the reply of a retrieval.
 pub const OUT_OF_MEMORY_GET: &[u8] = b"SERVER_ERROR out of memory writing get response\r\n";
+/// There is no memory for the bytes of a request.
+pub const OUT_OF_MEMORY_READING: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
+/// A reply line that would be longer than 1 KiB.
+pub const OUTPUT_LINE_TOO_LONG: &[u8] = b"SERVER_ERROR output line too long\r\n";
+/// There are more connections than allowed; the connection is closed after this line.
+pub const TOO_MANY_CONNECTIONS: &[u8] = b"ERROR Too many open connections\r\n";
+/// `flush_all` is disabled.
+pub const FLUSH_NOT_ALLOWED: &[u8] = b"CLIENT_ERROR flush_all not allowed\r\n";
+/// `watch` is disabled.
+pub const WATCH_NOT_ALLOWED: &[u8] = b"CLIENT_ERROR watch commands not allowed\r\n";
+/// `shutdown` is disabled.
+pub const SHUTDOWN_NOT_ENABLED: &[u8] = b"SERVER_ERROR: shutdown not enabled\r\n";
+/// `shutdown` with a mode that does not exist.
+pub const INVALID_SHUTDOWN_MODE: &[u8] = b"CLIENT_ERROR invalid shutdown mode\r\n";
+/// The commands that dump keys are disabled.
+pub const KEY_DUMP_NOT_ALLOWED: &[u8] = b"ERROR key dump not allowed\r\n";
 /// There is no memory for the counter.
 pub const OUT_OF_MEMORY: &[u8] = b"SERVER_ERROR out of memory\r\n";
 
@@ -61,6 +72,16 @@ pub const META_INVALID_FLAG: &[u8] = b"CLIENT_ERROR invalid flag\r\n";
 pub const META_INVALID_OR_DUPLICATE_FLAG: &[u8] = b"CLIENT_ERROR invalid or duplicate flag\r\n";
 /// Meta: more tokens than allowed.
 pub const META_TOO_MANY_FLAGS: &[u8] = b"CLIENT_ERROR options flags are too long\r\n";
+/// Meta `ms`: a mode that does not exist.
+pub const META_INVALID_STORE_MODE: &[u8] = b"CLIENT_ERROR invalid mode for ms M token\r\n";
+/// Meta `ma`: a mode that does not exist.
+pub const META_INVALID_COUNTER_MODE: &[u8] = b"CLIENT_ERROR invalid mode for ma M token\r\n";
+/// Meta `ma`: an initial value that is no number.
+pub const META_INVALID_INITIAL: &[u8] = b"CLIENT_ERROR invalid numeric initial value\r\n";
+/// Meta `ma`: a delta that is no number.
+pub const META_INVALID_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta value\r\n";
+/// Meta `ma`: there is no memory for the new counter.
+pub const META_OUT_OF_MEMORY_NEW: &[u8] = b"SERVER_ERROR Out of memory allocating new item\r\n";
 /// Meta: an opaque above its limit.
 pub const META_OPAQUE_TOO_LONG: &[u8] = b"CLIENT_ERROR opaque token too long\r\n";
 /// Meta: a base64 key that cannot be decoded.

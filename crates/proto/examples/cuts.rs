@@ -77,8 +77,7 @@ fn repeat(act: fn(&[u8]) -> u64, bytes: &[u8], rounds: u64) -> u64 {
 }
 
 fn main() {
-    let arguments: Vec<String> =
-        std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let cases = REQUESTS.iter().map(|case| (case, request as fn(&[u8]) -> u64));
     let cases = cases.chain(REPLIES.iter().map(|case| (case, reply as fn(&[u8]) -> u64)));
     for (&(name, bytes), act) in cases {
