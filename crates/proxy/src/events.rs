@@ -46,11 +46,6 @@ pub enum Event {
         /// Bytes held.
         bytes: usize,
     },
-    /// A client sent an allowed `shutdown`.
-    ShutdownAsked {
-        /// Whether other clients are to be let finish first.
-        graceful: bool,
-    },
     /// A worker runs a new configuration.
     Configured {
         /// Number of the configuration.

@@ -10,7 +10,7 @@ use crate::forward::Request;
 use crate::local::{self, Admission, Next};
 use crate::policy::Target;
 use crate::route::{self, Node};
-use crate::worker::{Listener, Worker};
+use crate::worker::{Finish, Listener, Worker};
 use keyway_engine::Chunk;
 use keyway_proto::memcached::limit::LineLimits;
 use keyway_proto::memcached::{Cut, Head, KEY_BYTES_MAX, ReplyKind, ValueLength, Verb, text};
@@ -312,7 +312,7 @@ impl Worker {
                 Step::Took(used)
             }
             Next::Shutdown { graceful } => {
-                self.report(crate::events::Event::ShutdownAsked { graceful });
+                self.finish = Some(Finish::Shutdown { graceful });
                 self.finish_client(id);
                 Step::Closed
             }

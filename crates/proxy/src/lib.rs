@@ -16,6 +16,7 @@ pub mod config;
 mod connect;
 pub mod events;
 mod exchange;
+pub mod explain;
 mod forward;
 mod gather;
 mod intake;
@@ -35,4 +36,4 @@ pub mod worker;
 
 pub use exchange::Failure;
 pub use setup::{Generation, Mail, Setup};
-pub use worker::Worker;
+pub use worker::{Finish, Worker};

@@ -72,7 +72,21 @@ pub struct Worker {
     pub(crate) next_expiry: Nanos,
     random: u64,
     drain: Option<Nanos>,
-    stopped: bool,
+    pub(crate) finish: Option<Finish>,
+}
+
+/// Why a worker came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It was told to stop.
+    Stopped,
+    /// It was told to drain, and nobody is left (or the deadline has passed).
+    Drained,
+    /// A client sent an allowed `shutdown`; control stops the other workers.
+    Shutdown {
+        /// Whether their clients are to be let finish first.
+        graceful: bool,
+    },
 }
 
 /// A listener of the configuration that its clients were last given.
@@ -155,27 +169,29 @@ impl Worker {
             next_expiry: now + SWEEP,
             random: 0x9e37_79b9_7f4a_7c15 ^ (setup.index as u64 + 1).wrapping_mul(0xd134_2543_de82_ef95),
             drain: None,
-            stopped: false,
+            finish: None,
         };
         worker.configure(setup.generation);
         worker.engine.flush();
         worker
     }
 
-    /// Runs until told to stop, or until drained.
+    /// Runs until told to stop, until drained, or until a client asks for the end of the process.
     ///
     /// # Errors
     /// The kernel refuses to wait for events, which leaves nothing to do.
-    pub fn run(&mut self) -> io::Result<()> {
-        while !self.stopped {
+    pub fn run(&mut self) -> io::Result<Finish> {
+        loop {
+            if let Some(finish) = self.finish {
+                return Ok(finish);
+            }
             self.turn()?;
         }
-        Ok(())
     }
 
-    /// Whether the worker was told to stop, or is drained.
-    pub fn is_stopped(&self) -> bool {
-        self.stopped
+    /// Why the worker has come to its end, if it has.
+    pub fn finish(&self) -> Option<Finish> {
+        self.finish
     }
 
     /// One batch: everything the kernel has for us, then everything we owe it.
@@ -259,7 +275,7 @@ impl Worker {
                     self.drain = Some(deadline);
                     self.next_expiry = self.next_expiry.min(deadline);
                 }
-                Mail::Stop => self.stopped = true,
+                Mail::Stop => self.finish = Some(Finish::Stopped),
             }
         }
     }
@@ -409,7 +425,9 @@ impl Worker {
                 self.finish_client(id);
             }
         }
-        self.stopped = self.clients.is_empty();
+        if self.clients.is_empty() {
+            self.finish = Some(Finish::Drained);
+        }
     }
 
     /// No more requests are taken from this client; what it is owed still goes out.
