@@ -1,0 +1,120 @@
+//! `/api/v1/stats`: the counters of `/metrics` as JSON, with quantiles instead of buckets.
+
+use keyway_proxy::config::CommandClass;
+use keyway_proxy::stats::{BackendCounters, Block, Counter, HistogramTotal, Scope, Scoped};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+use crate::control::status::Status;
+use crate::metrics::Process;
+
+/// All counters. Durations are in microseconds, sizes in bytes.
+pub fn all(status: &Status) -> Value {
+    let view = status.view();
+    let scopes = status.registry.scopes();
+    let fronts = scopes.iter().filter_map(|scoped| match &scoped.scope {
+        Scope::Front { listener, route } => Some(json!({
+            "listener": listener,
+            "route": route,
+            "commands": commands(scoped),
+        })),
+        Scope::Backend { .. } => None,
+    });
+    let backends = scopes.iter().filter_map(|scoped| match &scoped.scope {
+        Scope::Backend { pool, backend } => Some(json!({
+            "pool": pool,
+            "backend": backend,
+            "links": backend_counters(scoped),
+            "commands": commands(scoped),
+        })),
+        Scope::Front { .. } => None,
+    });
+    let process = Process::read();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "phase": view.phase.name(),
+        "uptime_s": status.uptime().as_secs(),
+        "generation": view.generation,
+        "reloads": {
+            "accepted": view.reloads.accepted,
+            "refused": view.reloads.refused,
+            "last_refusal": view.reloads.last_refusal,
+        },
+        "names_failing": view.names_failing,
+        "engines": view.engines,
+        "workers": workers(status),
+        "fronts": fronts.collect::<Vec<_>>(),
+        "backends": backends.collect::<Vec<_>>(),
+        "process": {
+            "cpu_s": process.cpu_seconds(),
+            "resident_bytes": process.resident_bytes,
+            "virtual_bytes": process.virtual_bytes,
+            "threads": process.threads,
+            "open_files": process.open_files,
+            "open_files_max": process.open_files_max,
+        },
+    })
+}
+
+fn workers(status: &Status) -> Vec<Value> {
+    let table = |counters: &Arc<keyway_proxy::stats::WorkerCounters>| {
+        let pairs = counters.table().into_iter();
+        let pairs = pairs.map(|(name, _, _, counter)| (name.to_string(), counter.get().into()));
+        Value::Object(pairs.collect())
+    };
+    status.registry.workers().iter().map(table).collect()
+}
+
+fn commands(scoped: &Scoped) -> Value {
+    let mut map = Map::new();
+    for class in CommandClass::ALL {
+        let sum = |pick: fn(&Block, usize) -> &Counter| {
+            let values = scoped.blocks.iter().map(|block| pick(block, class as usize).get());
+            values.fold(0u64, u64::wrapping_add)
+        };
+        let requests = sum(|block, class| &block.classes[class].requests);
+        if requests == 0 {
+            continue;
+        }
+        let mut latency = HistogramTotal::default();
+        for block in &scoped.blocks {
+            block.classes[class as usize].latency.add_to(&mut latency);
+        }
+        let value = json!({
+            "requests": requests,
+            "errors": sum(|block, class| &block.classes[class].errors),
+            "hits": sum(|block, class| &block.classes[class].hits),
+            "misses": sum(|block, class| &block.classes[class].misses),
+            "request_bytes": sum(|block, class| &block.classes[class].request_bytes),
+            "reply_bytes": sum(|block, class| &block.classes[class].reply_bytes),
+            "latency_us": {
+                "mean": latency.sum_us / latency.count().max(1),
+                "p50": latency.quantile_us(0.50),
+                "p90": latency.quantile_us(0.90),
+                "p99": latency.quantile_us(0.99),
+                "p999": latency.quantile_us(0.999),
+            },
+        });
+        map.insert(class.name().to_string(), value);
+    }
+    Value::Object(map)
+}
+
+fn backend_counters(scoped: &Scoped) -> Value {
+    let sum = |pick: fn(&BackendCounters) -> &Counter| {
+        let values = scoped.blocks.iter().map(|block| pick(&block.backend).get());
+        values.fold(0u64, u64::wrapping_add)
+    };
+    json!({
+        "connections": sum(|backend| &backend.connections),
+        "owed": sum(|backend| &backend.owed),
+        "up": sum(|backend| &backend.up),
+        "ejected": sum(|backend| &backend.ejected),
+        "connect_failures": sum(|backend| &backend.connect_failures),
+        "timeouts": sum(|backend| &backend.timeouts),
+        "disconnects": sum(|backend| &backend.disconnects),
+        "desyncs": sum(|backend| &backend.desyncs),
+        "overloads": sum(|backend| &backend.overloads),
+        "large_lanes": sum(|backend| &backend.large_lanes),
+    })
+}
