@@ -10,10 +10,12 @@ pub mod commands;
 pub mod differ;
 pub mod fake;
 pub mod listener;
+pub mod path;
 pub mod port;
 pub mod process;
 pub mod random;
 pub mod transcript;
+pub mod world;
 
 use std::time::{Duration, Instant};
 

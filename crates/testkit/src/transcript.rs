@@ -173,6 +173,18 @@ pub fn play(case: &Case, addr: SocketAddr, backends: &mut [Scripted]) {
     }
 }
 
+/// Plays all cases, and panics at the end when some went wrong, so that one run shows them all.
+pub fn play_all(cases: &[Case], addr: SocketAddr, backends: &mut [Scripted]) {
+    let mut wrong = Vec::new();
+    for case in cases {
+        let played = std::panic::AssertUnwindSafe(|| play(case, addr, &mut *backends));
+        if std::panic::catch_unwind(played).is_err() {
+            wrong.push(case.name.as_str());
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} cases: {wrong:#?}", wrong.len(), cases.len());
+}
+
 fn known(client: &mut Option<Client>) -> &mut Client {
     client.as_mut().expect("a client sends before it receives")
 }

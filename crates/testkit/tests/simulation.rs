@@ -1,0 +1,51 @@
+//! Simulated worlds: 240 seeds in every run, as many as you like with `KEYWAY_SEEDS=N`.
+//!
+//! A failure prints kind and seed; `KEYWAY_FIRST_SEED=S KEYWAY_SEEDS=1` repeats it exactly.
+
+use keyway_testkit::world::{Kind, Report, run, run_all};
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+}
+
+fn worlds(kind: Kind) -> Vec<Report> {
+    let first = number("KEYWAY_FIRST_SEED", 0);
+    run_all(kind, first..first + number("KEYWAY_SEEDS", 60))
+}
+
+fn total(reports: &[Report], count: impl Fn(&Report) -> u64) -> u64 {
+    reports.iter().map(count).sum()
+}
+
+#[test]
+fn rough_networks_lose_nothing() {
+    let reports = worlds(Kind::Rough);
+    assert!(total(&reports, |r| r.values) > 0, "values were seen");
+}
+
+#[test]
+fn reloads_in_flight_lose_nothing() {
+    let reports = worlds(Kind::Reloading);
+    assert!(total(&reports, |r| r.values) > 0, "values were seen");
+}
+
+#[test]
+fn broken_connections_never_cross_replies() {
+    let reports = worlds(Kind::Wild);
+    assert!(total(&reports, |r| r.values) > 0, "values were seen");
+    assert!(total(&reports, |r| r.errors) > 0, "things broke");
+}
+
+#[test]
+fn lying_servers_never_pass_a_wrong_value() {
+    let reports = worlds(Kind::Lying);
+    assert!(total(&reports, |r| r.values) > 0, "values were seen");
+    assert!(total(&reports, |r| r.errors) > 0, "lies were noticed");
+}
+
+#[test]
+fn the_same_seed_is_the_same_world() {
+    for seed in [1, 2, 3] {
+        assert_eq!(run(Kind::Wild, seed).digest, run(Kind::Wild, seed).digest);
+    }
+}
