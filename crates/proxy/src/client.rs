@@ -30,6 +30,8 @@ pub struct Client {
     pub(crate) partial: Vec<u8>,
     /// Bytes of a refused value that are still to come.
     pub(crate) swallow: u64,
+    /// Bytes of `partial` that the worker's total has.
+    pub(crate) partial_counted: usize,
     /// Bytes of replies held in its exchanges.
     pub(crate) held_bytes: usize,
     /// How many requests may be owed at once; grows with each reply and shrinks with their size.
@@ -118,6 +120,7 @@ impl Client {
             tail: None,
             partial: Vec::new(),
             swallow: 0,
+            partial_counted: 0,
             held_bytes: 0,
             window: WINDOW_FIRST,
             reply_average: 0,

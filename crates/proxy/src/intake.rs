@@ -87,6 +87,15 @@ impl Worker {
     fn limit_input(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let state = client.state;
+        self.held_bytes = self.held_bytes - client.partial_counted + client.partial.len();
+        client.partial_counted = client.partial.len();
+        if self.held_bytes > self.generation.config.limits.worker_bytes_max
+            && client.partial.len() > INPUT_BYTES_PAUSE
+        {
+            // Everybody waits for room: whoever holds much of it without a whole request goes.
+            self.counters.clients_over_limit.add(1);
+            return self.close_client(id);
+        }
         if state.blocked {
             if client.partial.len() > INPUT_BYTES_PAUSE && !state.paused {
                 client.state.paused = true;

@@ -127,9 +127,15 @@ impl Worker {
     pub(crate) fn link_idle(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         let backend_id = link.backend;
-        link.tenant = None;
-        link.paused = false;
-        if link.is_lane {
+        let is_lane = link.is_lane;
+        if link.upload_left > 0 {
+            // It answered before it had the whole value: what it takes the next bytes for is open.
+            self.close_lane(id);
+        } else {
+            link.tenant = None;
+            link.paused = false;
+        }
+        if is_lane {
             self.next_on_lane(backend_id);
         }
         self.close_if_retired(backend_id);
@@ -153,9 +159,24 @@ impl Worker {
         }
     }
 
+    /// Closes the connection of a lane on which nothing is owed.
+    fn close_lane(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let backend_id = link.backend;
+        if let Some(conn) = link.conn.take() {
+            self.engine.close(conn);
+        }
+        self.backend(backend_id).block.backend.connections.sub(1);
+        self.lane_lost(id);
+    }
+
     /// A lane's connection is gone: the lane goes with it.
     pub(crate) fn lane_lost(&mut self, id: LinkId) {
         let Some(link) = self.links.remove(id) else { return };
+        if let Some(client) = link.tenant.and_then(|tenant| self.client_of(tenant)) {
+            // The rest of an upload has to be thrown away.
+            self.unpause(client);
+        }
         if let Some(backend) = self.backends.get_mut(link.backend) {
             backend.lanes.retain(|lane| *lane != id);
         }
@@ -235,7 +256,9 @@ impl Worker {
         };
         self.use_lane(lane, exchange, line);
         // While the client sends, the server owes nothing: the time-out begins with the last byte.
-        self.links.get_mut(lane).expect("the lane is in use").paused = true;
+        let link = self.links.get_mut(lane).expect("the lane is in use");
+        link.paused = true;
+        link.upload_left = left;
         let client = self.clients.get_mut(client_id).expect("the client sent the request");
         client.upload = Some(Upload { exchange, lane, left });
         true
@@ -270,6 +293,7 @@ impl Worker {
         upload.left -= count as u64;
         client.upload = (upload.left > 0).then_some(upload);
         link.paused = upload.left > 0;
+        link.upload_left = upload.left;
         link.progress = self.now;
         self.send_on_lane(upload.lane, &bytes[..count]);
         if upload.left == 0 {

@@ -33,6 +33,8 @@ pub struct Link {
     pub(crate) waiting: Vec<u8>,
     /// When bytes last arrived, or the first request was sent after a silence.
     pub(crate) progress: Nanos,
+    /// Bytes of a value that the server still expects on this lane.
+    pub(crate) upload_left: u64,
     /// Reading is stopped for the sake of a slow client; the time-out does not run.
     pub(crate) paused: bool,
 }
@@ -131,6 +133,7 @@ impl AskedLog {
     }
 
     /// Bytes in the log.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.bytes.len() - self.start
     }
@@ -153,6 +156,7 @@ impl Link {
             body: None,
             waiting: Vec::new(),
             progress: 0,
+            upload_left: 0,
             paused: false,
         }
     }

@@ -453,7 +453,7 @@ impl Worker {
     /// The client is gone; its connection is closed already.
     fn forget_client(&mut self, id: ClientId) {
         let Some(client) = self.clients.remove(id) else { return };
-        self.held_bytes -= client.held_bytes;
+        self.held_bytes -= client.held_bytes + client.partial_counted;
         self.shared.conns.close(&client.entry);
         let mut next = client.head;
         while let Some(exchange_id) = next {
