@@ -1,9 +1,32 @@
-//! Cache protocols as bytes: memcached (classic, meta, binary header) and the basics of RESP.
+//! Cache protocols as bytes: memcached (classic, meta, the binary header) and the basics of RESP.
 //!
-//! Every function here looks at bytes that the caller holds and answers with slices of them. The
-//! crate never allocates, keeps nothing between calls, logs nothing and does no I/O; any input,
-//! however hostile, gives an answer and never a panic. The engine's chunks go in, the proxy and
-//! the embedded store read what comes out.
+//! Every function looks at bytes that the caller holds and answers with slices of them. Nothing
+//! here allocates, keeps state between calls, logs or does I/O. Any input, however hostile, gets
+//! an answer and never a panic; any split of the same input is answered alike.
+//!
+//! # Where to start
+//!
+//! * [`memcached::cut`] takes one request's head off the front of received bytes. The proxy's
+//!   hot path calls it once per request, so its plain forms are read in one pass; whatever is
+//!   unusual goes to a second reader that follows memcached's tokenizer rule by rule.
+//! * [`memcached::cut_reply`] does the same for what a backend sends. Values are never looked at.
+//! * [`memcached::Head`] is lenient: it says which command, which key, how long the value is, and
+//!   the few marks that routing needs. Whoever executes a request reads the rest of the line with
+//!   [`memcached::Head::arguments`], [`memcached::Head::meta_flags`] and the readers of [`number`].
+//! * [`memcached::limit`] and [`memcached::text`] hold memcached's numbers and its fixed replies.
+//!   Store listeners and proxied listeners differ in some: [`memcached::LineLimits`] has both.
+//! * [`memcached::render`], [`number::Decimal`] and [`base64`] write what has a bounded length.
+//! * [`memcached::binary`] is the header of the binary protocol, [`resp`] what a client of a
+//!   Redis-like server needs to send commands and to follow replies.
+//!
+//! # What holds
+//!
+//! * A line ends with LF; one CR before it is not part of the line. Only spaces separate tokens.
+//! * More bytes never change an answer, except that `Partial` becomes something else.
+//! * The quick reader and the exact reader never differ: property tests and the fuzz targets in
+//!   `fuzz/` hold them together. `examples/cuts.rs` measures what a cut costs.
+//! * A memcached may refuse a line that is cut here without complaint (a key too long, a flag
+//!   twice), but every line that is `malformed` or `Unknown` here is an error there.
 #![forbid(unsafe_code)]
 
 pub mod base64;

@@ -189,16 +189,32 @@ const OPCODES: [(Opcode, Opcode); 35] = [
     (Opcode::GatKQ, Opcode::GatK),
 ];
 
+/// The rows of `OPCODES` by the byte of the opcode.
+static BY_BYTE: [Option<(Opcode, Opcode)>; 64] = by_byte();
+
+const fn by_byte() -> [Option<(Opcode, Opcode)>; 64] {
+    let mut table = [None; 64];
+    let mut index = 0;
+    while index < OPCODES.len() {
+        table[OPCODES[index].0 as usize] = Some(OPCODES[index]);
+        index += 1;
+    }
+    table
+}
+
 impl Opcode {
     /// The command with that byte, if memcached serves it.
+    #[inline]
     pub fn from_byte(byte: u8) -> Option<Opcode> {
-        OPCODES.iter().map(|&(opcode, _)| opcode).find(|&opcode| opcode as u8 == byte)
+        let row = BY_BYTE.get(usize::from(byte)).copied().flatten()?;
+        Some(row.0)
     }
 
     /// The command without its quietness: `Get` for `GetQ`. Loud commands are themselves.
+    #[inline]
     pub fn loud(self) -> Opcode {
-        let row = OPCODES.iter().find(|&&(opcode, _)| opcode == self);
-        row.map_or(self, |&(_, loud)| loud)
+        let row = BY_BYTE.get(self as usize).copied().flatten();
+        row.map_or(self, |(_, loud)| loud)
     }
 
     /// Whether the command leaves out its nominal reply.

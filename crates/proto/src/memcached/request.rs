@@ -62,6 +62,9 @@ pub struct Head<'a> {
     pub has_ttl_flag: bool,
 }
 
+// A head is passed by value through the hot path: it must not grow unnoticed.
+const _: () = assert!(size_of::<Cut<'_>>() <= 96);
+
 /// Length of the value that follows a request line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueLength {
