@@ -9,6 +9,8 @@
 
 mod check;
 pub mod diagnostic;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod memcached;
 mod native;
 mod nearest;

@@ -81,7 +81,7 @@ fn read(text: &str, findings: &RefCell<Findings<'_>>) -> Option<Config> {
     let listeners = listener::read(&top, &mut routes);
     let uses_store = routes.uses_store();
     let store = options::store(&top, uses_store);
-    let limits = options::limits(&top);
+    let limits = options::limits(&top, store.as_ref());
     let general = options::general(&top, &listeners);
     let routes = routes.finish(&listeners);
     Some(Config {

@@ -96,7 +96,7 @@ fn form(form: Form) -> Value {
             { "type": "string", "minLength": 2, "maxLength": 2 },
             object_of(&HASH_TAG),
         ]}),
-        Form::Seed => json!({ "type": "integer", "minimum": 0 }),
+        Form::Seed => json!({ "type": ["integer", "string"], "minimum": 0 }),
         Form::Eject => json!({ "anyOf": [{ "type": "boolean" }, time_text()] }),
         Form::Route => json!({ "allOf": [route] }),
         Form::Routes => json!({ "type": "array", "items": route, "minItems": 2, "maxItems": 16 }),

@@ -287,7 +287,8 @@ pub static POOL: Section = Section {
             "hash_seed",
             Kind::Form(Form::Seed),
             "0",
-            "Seed of `xxh3`; an error with other hashes.",
+            "Seed of `xxh3`: a number, or a text that is hashed itself as memcached's proxy does with \
+             `seed`. An error with other hashes.",
         ),
         key(
             "hash_tag",
@@ -574,7 +575,8 @@ pub static LIMITS: Section = Section {
             "client_bytes_max",
             Kind::Bytes { min: 4 * KIB, max: TIB },
             "\"64MiB\"",
-            "Bytes held for one client at which it is closed.",
+            "Bytes held for one client at which it is closed. At least, and by default at least, \
+             twice `store.item_bytes_max`.",
         ),
         key(
             "backend_bytes_max",

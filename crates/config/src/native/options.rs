@@ -112,9 +112,13 @@ pub(super) fn store(top: &Table<'_, '_, '_>, is_used: bool) -> Option<StoreOptio
     is_used.then_some(store)
 }
 
-/// Reads `limits`.
-pub(super) fn limits(top: &Table<'_, '_, '_>) -> Limits {
+/// Reads `limits`, which must let the items of `store` pass.
+pub(super) fn limits(top: &Table<'_, '_, '_>, store: Option<&StoreOptions>) -> Limits {
     let mut limits = Limits::default();
+    // An item of the store passes through one client's memory whole, in either direction.
+    let item_bytes = store.map_or(0, |store| usize::try_from(store.item_bytes_max).unwrap_or(0));
+    limits.client_bytes_max = limits.client_bytes_max.max(2 * item_bytes);
+    limits.worker_bytes_max = limits.worker_bytes_max.max(4 * item_bytes);
     let Some(table) = sub_table(top, "limits", &key::LIMITS) else { return limits };
     table.count_usize("clients_max", &mut limits.clients_max);
     table.count_usize("owed_max", &mut limits.owed_max);
@@ -126,6 +130,13 @@ pub(super) fn limits(top: &Table<'_, '_, '_>) -> Limits {
     table.bytes("large_value_bytes", &mut limits.large_value_bytes);
     table.time("client_idle", &mut limits.client_idle);
     table.time("client_user_timeout", &mut limits.client_user_timeout);
+    if limits.client_bytes_max < 2 * item_bytes
+        && let Some(entry) = table.get("client_bytes_max")
+    {
+        let message = "`client_bytes_max` is less than twice `store.item_bytes_max`";
+        let help = "a client with a large item would be closed; raise it";
+        table.error(entry.value.span(), message, help);
+    }
     let ordered = [
         (
             "client_bytes_pause",

@@ -46,9 +46,11 @@ fn unreadable(name: &str) -> Pool {
 fn pool(name: &str, table: &Table<'_, '_, '_>) -> Pool {
     let distribution = distribution(table);
     let hash = hash(table, distribution);
+    let backends = servers(table, distribution);
+    check_ring(table, distribution, backends.len());
     Pool {
         name: name.to_owned(),
-        backends: servers(table, distribution),
+        backends,
         distribution,
         hash,
         key_part: key_part(table),
@@ -83,6 +85,15 @@ fn distribution(table: &Table<'_, '_, '_>) -> Distribution {
         }
     }
     distribution
+}
+
+fn check_ring(table: &Table<'_, '_, '_>, distribution: Distribution, servers: usize) {
+    let Distribution::Ring { points, .. } = distribution else { return };
+    if servers as u64 * u64::from(points) > RING_POINTS_MAX {
+        let span = table.get("ring_points").map_or(table.span.clone(), |it| it.value.span());
+        let message = format!("the ring would have more than {RING_POINTS_MAX} points");
+        table.error(span, message, "every worker holds it; lower `ring_points`");
+    }
 }
 
 fn hash(table: &Table<'_, '_, '_>, distribution: Distribution) -> Hash {
@@ -128,8 +139,10 @@ fn hash_seed(table: &Table<'_, '_, '_>, hash: Hash) -> u64 {
             table.error(entry.value.span(), message, "");
             0
         }),
+        // As memcached's proxy does with the text of its `seed` option.
+        DeValue::String(text) => keyway_proxy::pool::hash(Hash::Xxh3, 0, text.as_bytes()),
         other => {
-            table.wrong_kind(entry, other, "a whole number");
+            table.wrong_kind(entry, other, "a whole number or a text");
             0
         }
     }
@@ -323,6 +336,8 @@ fn server(table: &Table<'_, '_, '_>, value: Value<'_>) -> Option<Backend> {
 
 /// More servers than this are a mistake; rings and indices are sized for it.
 const SERVERS_MAX: usize = 4096;
+/// Most points of all servers of a ring together.
+const RING_POINTS_MAX: u64 = 4_000_000;
 /// What `eject = true` means.
 const EJECT_DEFAULT: Duration = Duration::from_secs(30);
 /// The limits of `eject`.

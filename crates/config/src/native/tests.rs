@@ -151,6 +151,20 @@ fn every_hash_and_distribution_has_its_word() {
     assert_eq!(pool("hash_tag = \"<>\"").key_part, tag);
 }
 
+/// The seed and its hash are recorded from memcached's proxy.
+#[test]
+fn a_seed_may_be_a_text() {
+    let config =
+        load("[pools.a]\nservers = [\"h:1\"]\ndistribution = \"jump\"\nhash_seed = \"failover\"\n");
+    assert_eq!(config.pools[0].hash_seed, 0xfdc6_60d1_498c_5886);
+}
+
+#[test]
+fn large_items_fit_through_one_client() {
+    let limits = load("[store]\nmemory = \"1g\"\nitem_bytes_max = \"512m\"\n").limits;
+    assert_eq!((limits.client_bytes_max, limits.worker_bytes_max), (1 << 30, 2 << 30));
+}
+
 #[test]
 fn every_key_of_a_listener_reaches_the_model() {
     let config = load(
@@ -197,7 +211,7 @@ fn the_rest_of_the_file_reaches_the_model() {
         drain_timeout = 0
         [store]
         memory = "1g"
-        item_bytes_max = "2m"
+        item_bytes_max = "8k"
         evict = false
         cas = false
         [limits]
@@ -217,7 +231,7 @@ fn the_rest_of_the_file_reaches_the_model() {
     assert_eq!(config.drain_timeout, Duration::ZERO);
     let store = StoreOptions {
         memory_bytes_max: 1 << 30,
-        item_bytes_max: 2 << 20,
+        item_bytes_max: 8 << 10,
         evict: false,
         cas: false,
     };
@@ -341,7 +355,11 @@ fn mistakes_in_values() {
     says("[limits]\nclients_max = 0", &["2:15: error: `clients_max` must be from 1 to 10000000"]);
     says("[limits]\nclients_max = 1.5", &["2:15: error: `clients_max` must be a whole number"]);
     says(
-        "[limits]\nclient_bytes_max = \"8k\"",
+        "[limits]\nclient_bytes_max = \"1m\"",
+        &["2:20: error: `client_bytes_max` is less than twice `store.item_bytes_max`"],
+    );
+    says(
+        "[limits]\nclient_bytes_max = \"8k\"\n[store]\nitem_bytes_max = \"1k\"",
         &["2:20: error: `client_bytes_pause` is larger than `client_bytes_max`"],
     );
 }
@@ -357,6 +375,7 @@ fn mistakes_in_pools() {
         ("hash_tag = \"{}\"\nhash_stop = \":\"", "4:1: error: `hash_stop` cannot be used"),
         ("hash_stop = \"\"", "3:13: error: `hash_stop` is empty"),
         ("retry = \"1h\"", "3:9: error: `retry` (1h) is longer than `retry_max` (30s)"),
+        ("hash = \"xxh3\"\nhash_seed = -1", "4:13: error: `hash_seed` must be from 0 to"),
         ("eject = 3", "3:9: error: `eject` must be a duration"),
         ("eject = \"1ms\"", "3:9: error: `eject` must be from 100ms to 1d"),
         ("connections = 0", "3:15: error: `connections` must be from 1 to 256"),
@@ -366,6 +385,11 @@ fn mistakes_in_pools() {
         let found = pool(lines);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{lines}: {found:?}");
     }
+    let many: String = (1..=401).map(|port| format!("\"h:{port}\",")).collect();
+    says(
+        &format!("[pools.a]\nservers = [{many}]\ndistribution = \"ring\"\nring_points = 10000\n"),
+        &["4:15: error: the ring would have more than 4000000 points"],
+    );
     says("[pools.a]\n", &["1:8: error: `pools.a` has no `servers` (add `servers ="]);
     says("[pools.a]\nserver = []\n", &["2:1: error: unknown key `server` in `pools.a`"]);
     says("[pools]\na = 3\n", &["2:5: error: `pools.a` must be a table"]);
