@@ -60,11 +60,23 @@ impl Shard {
         self.lane(queue).order.front().copied()
     }
 
+    /// Whether dead records take so much that they are worth the copying even while there is
+    /// other memory: fresh pages cost more than old ones.
+    #[inline]
+    pub(crate) fn is_wasteful(&self) -> bool {
+        let segments = self.bytes() - self.extent_bytes;
+        self.garbage() > segments / 2 + 4 * SEGMENT_BYTES as u64
+    }
+
+    /// Bytes of segments without live records in them.
+    fn garbage(&self) -> u64 {
+        let records = self.small.bytes + self.main.bytes - self.extent_bytes;
+        self.bytes() - self.extent_bytes - records
+    }
+
     /// Compacts one segment if that is worth it; true if it was. `frugal` takes what it gets.
     pub(crate) fn compact(&mut self, moment: &Moment<'_>, frugal: bool) -> bool {
-        let records = (self.small.bytes + self.main.bytes) - self.extent_bytes;
-        let garbage = (self.bytes() - self.extent_bytes).saturating_sub(records);
-        if !frugal && garbage < self.bytes() / 8 + 2 * SEGMENT_BYTES as u64 {
+        if !frugal && self.garbage() < self.bytes() / 8 + 2 * SEGMENT_BYTES as u64 {
             return false;
         }
         let live_max = if frugal { FRUGAL_LIVE_MAX } else { COMPACT_LIVE_MAX };

@@ -13,10 +13,15 @@ use std::sync::Arc;
 /// Bytes of a page; the store's figures are multiples of it.
 pub(crate) const PAGE_BYTES: usize = 4096;
 
+/// Bytes and alignment of a huge page.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+
 /// One private anonymous mapping, zero-filled, unmapped on drop.
 struct Region {
     base: NonNull<u8>,
     bytes: usize,
+    /// Where the part in use starts: huge pages need their alignment.
+    skip: usize,
 }
 
 // SAFETY: a `Region` is only an address range; it hands out no access by itself (see `Span`,
@@ -29,9 +34,11 @@ impl Region {
     /// Maps `bytes` (a multiple of the page size). None when the system refuses.
     fn map(bytes: usize, huge: bool) -> Option<Region> {
         debug_assert!(bytes > 0 && bytes.is_multiple_of(PAGE_BYTES));
+        let bytes = if huge { bytes + HUGE_PAGE_BYTES } else { bytes };
         let base = system::map(bytes)?;
         system::advise_huge(base, bytes, huge);
-        Some(Region { base, bytes })
+        let skip = if huge { base.as_ptr().align_offset(HUGE_PAGE_BYTES) } else { 0 };
+        Some(Region { base, bytes, skip })
     }
 }
 
@@ -62,9 +69,9 @@ unsafe impl Sync for Span {}
 pub(crate) fn map_spans(bytes: usize, count: usize, huge: bool) -> Option<Vec<Span>> {
     let region = Arc::new(Region::map(bytes * count, huge)?);
     let spans = (0..count).map(|index| {
-        // SAFETY: `index * bytes` is below `region.bytes` by the length given to `Region::map`,
-        // so the address stays inside the one mapping.
-        let base = unsafe { region.base.add(index * bytes) };
+        // SAFETY: `index * bytes` is below the length given to `Region::map`, which adds what
+        // `skip` can be, so the address stays inside the one mapping.
+        let base = unsafe { region.base.add(region.skip + index * bytes) };
         Span { base, bytes, _region: Arc::clone(&region) }
     });
     Some(spans.collect())

@@ -20,7 +20,7 @@ pub(crate) const SEGMENT_CHARGE: u64 = SEGMENT_BYTES as u64 + 96;
 const EXTENT_CHARGE: u64 = 128;
 
 /// Segments mapped at once: 2 MiB, one huge page where those are wanted.
-const SEGMENTS_PER_REGION: usize = 32;
+const SEGMENTS_PER_REGION: usize = 512;
 
 /// Power-of-two slot classes from one page to 1 GiB and its last odd page.
 const SLOT_CLASSES: usize = 20;

@@ -296,6 +296,9 @@ impl Store {
             if let Some(address) = shard.room(queue, bytes) {
                 return Ok(address);
             }
+            if shard.is_wasteful() && shard.compact(moment, false) {
+                continue;
+            }
             if let Some(span) = self.memory.take_segment() {
                 shard.attach(queue, span);
                 continue;
