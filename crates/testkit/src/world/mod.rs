@@ -228,7 +228,7 @@ impl Scene {
             worker.turn().expect("a simulated engine can always wait");
         }
         let end = self.world.now() + 60 * SECOND;
-        while self.workers.iter().any(|(w, _)| !w.is_stopped()) {
+        while self.workers.iter().any(|(w, _)| w.finish().is_none()) {
             assert!(self.world.now() < end, "a drain ends at its deadline");
             self.turn();
         }
