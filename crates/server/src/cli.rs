@@ -164,10 +164,11 @@ pub struct Explain {
     #[arg(value_name = "KEY")]
     pub key: OsString,
     /// Configuration file to explain with; nothing is contacted
-    #[arg(short, long, value_name = "FILE", required_unless_present = "admin")]
+    #[arg(id = "file", short, long = "config", value_name = "FILE")]
+    #[arg(required_unless_present = "instance")]
     pub config: Option<PathBuf>,
     /// Ask the running instance with this admin address instead
-    #[arg(long, value_name = "ADDR", conflicts_with = "config")]
+    #[arg(id = "instance", long = "admin", value_name = "ADDR", conflicts_with = "file")]
     pub admin: Option<SocketAddr>,
     /// Class of command: get, set, delete, arith, touch, other
     #[arg(long, value_name = "CLASS", default_value = "get", value_parser = command_class)]
@@ -181,7 +182,13 @@ pub struct Explain {
 #[derive(Debug, clap::Args)]
 pub struct Ctl {
     /// Admin address of the instance
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9911", global = true)]
+    #[arg(
+        id = "instance",
+        long = "admin",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:9911",
+        global = true
+    )]
     pub admin: SocketAddr,
     /// What to tell it
     #[command(subcommand)]
@@ -350,5 +357,10 @@ mod tests {
             panic!("ctl is a command");
         };
         assert_eq!(ctl.admin.port(), 9911);
+        for words in [["--admin", "[::1]:5", "stats"], ["stats", "--admin", "[::1]:5"]] {
+            let cli = parse(&[&["ctl"][..], &words[..]].concat()).unwrap();
+            let Some(Command::Ctl(ctl)) = cli.command else { panic!("ctl is a command") };
+            assert_eq!(ctl.admin.port(), 5);
+        }
     }
 }

@@ -37,7 +37,7 @@ pub struct Family {
     pub name: &'static str,
     /// Type as in OpenMetrics.
     pub kind: MetricType,
-    /// One sentence without the full stop, which the format adds.
+    /// One sentence without the full stop.
     pub help: &'static str,
 }
 

@@ -46,7 +46,9 @@ fn ask(options: &Explain) -> ExitCode {
     }
     match ctl::request(admin, Method::GET, &path) {
         Ok(answer) => {
-            println!("{}", answer.body.trim_end());
+            let reply: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+            let member = if answer.accepted { "text" } else { "error" };
+            println!("{}", reply[member].as_str().unwrap_or(&answer.body).trim_end());
             ExitCode::from(u8::from(!answer.accepted))
         }
         Err(error) => {

@@ -236,7 +236,7 @@ fn number(metric: &mut MetricEncoder<'_>, kind: MetricType, value: Number) -> fm
         (MetricType::Counter, Number::Real(n)) => {
             metric.encode_counter::<NoLabelSet, _, u64>(&n, None)
         }
-        (_, Number::Whole(n)) => metric.encode_gauge(&(n as f64)),
+        (_, Number::Whole(n)) => metric.encode_gauge(&i64::try_from(n).unwrap_or(i64::MAX)),
         (_, Number::Real(n)) => metric.encode_gauge(&n),
     }
 }
