@@ -102,7 +102,7 @@ pub(crate) struct State {
 
 /// Window of a new client: enough for any pipeline in practice, little enough that a hostile one
 /// cannot ask for gigabytes before the size of its replies is known.
-const WINDOW_FIRST: u32 = 64;
+const WINDOW_FIRST: u32 = 24;
 
 impl Client {
     pub(crate) fn new(
@@ -140,8 +140,12 @@ impl Client {
     #[inline]
     pub(crate) fn learn(&mut self, reply_bytes: u64, owed_max: usize, bytes_max: usize) {
         let size = reply_bytes.min(u64::from(u32::MAX >> 4)) as u32;
-        // An eighth of the difference: quick enough to see large values after a few replies.
-        self.reply_average = self.reply_average - self.reply_average / 8 + size / 8;
+        // Quick to see large values, slow to forget them.
+        if size > self.reply_average {
+            self.reply_average += (size - self.reply_average) / 2;
+        } else {
+            self.reply_average -= (self.reply_average - size) / 8;
+        }
         let by_bytes = bytes_max as u64 / 4 / u64::from(self.reply_average.max(64));
         let most = (owed_max as u64).min(by_bytes.max(1)) as u32;
         self.window = (self.window + 1).min(most);
