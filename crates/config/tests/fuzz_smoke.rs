@@ -1,0 +1,76 @@
+//! The fuzz targets that read configurations, on the stable toolchain; see `fuzz/README.md`.
+
+use std::path::Path;
+
+#[path = "../../../fuzz/smoke.rs"]
+mod smoke;
+
+fn run(target: &str, dictionary: &[&[u8]], body: fn(&[u8])) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    smoke::run(&root, target, 1000, dictionary, body);
+}
+
+#[test]
+fn native() {
+    const DICTIONARY: &[&[u8]] = &[
+        b"\n",
+        b"=",
+        b"\"",
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b",",
+        b".",
+        b"'",
+        b"#",
+        b"0",
+        b"-1",
+        b"1e9",
+        b"true",
+        b"[pools.a]\n",
+        b"servers = []\n",
+        b"[routes]\n",
+        b"failover = [\"a\", \"b\"]",
+        b"5m",
+        b"64MiB",
+        b"\xff",
+        b"\0",
+        "ä".as_bytes(),
+        b"default",
+        b"prefix",
+        b"command",
+        b"unix:/",
+        b"[::1]:1",
+    ];
+    run("config_native", DICTIONARY, keyway_config::fuzz::native);
+}
+
+#[test]
+fn memcached() {
+    const DICTIONARY: &[&[u8]] = &[
+        b"\0",
+        b"-",
+        b"--",
+        b"-p",
+        b"-o\0",
+        b"-l\0",
+        b"-m",
+        b"=",
+        b",",
+        b":",
+        b"0",
+        b"-1",
+        b"99999999999",
+        b"65536",
+        b"[::1]:1",
+        b"proto[ascii]:",
+        b"tag_a_:",
+        b"1k",
+        b"\xff",
+        b"-S",
+        b"-h",
+        b"-V",
+    ];
+    run("config_memcached", DICTIONARY, keyway_config::fuzz::memcached);
+}
