@@ -8,9 +8,9 @@ use crate::backend::BackendId;
 use crate::config::Address;
 use crate::events::Event as Report;
 use crate::exchange::Failure;
-use crate::link::{LinkId, Phase};
+use crate::link::{LinkId, Pending, Phase, Shape};
 use crate::worker::{Worker, link_tag};
-use keyway_engine::{ConnectOptions, Keepalive, Nanos, SECOND};
+use keyway_engine::{ConnectOptions, Id, Keepalive, Nanos, SECOND};
 use keyway_proto::memcached::{ReplyCut, ReplyKind, cut_reply};
 
 /// Probing of idle connections to backends: dead after 30 s of silence and 3 probes.
@@ -181,6 +181,27 @@ impl Worker {
         }
     }
 
+    /// Asks a silent connection for the version: a server that has vanished without a word is
+    /// noticed before a request has to wait for it.
+    fn probe(&mut self, id: LinkId) {
+        let now = self.now;
+        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(conn) = link.conn else { return };
+        if link.is_lane {
+            // Nobody has needed it for a while.
+            return self.close_lane(id);
+        }
+        let nobody = Id::from_bits(u64::MAX);
+        link.pending.push_back(Pending { exchange: nobody, shape: Shape::Probe, asked: 0 });
+        link.progress = now;
+        self.engine.write(conn, b"version\r\n");
+        let backend = link.backend;
+        let backend = self.backend(backend);
+        backend.block.backend.owed.add(1);
+        let due = now + nanos(backend.link().read_timeout);
+        self.expire_by(due);
+    }
+
     /// Gives up links that took too long, and tries held ones again.
     pub(crate) fn expire_links(&mut self) {
         let now = self.now;
@@ -194,19 +215,25 @@ impl Worker {
                 Phase::Held { until } => until,
                 Phase::Connecting { since } => since + nanos(limits.connect_timeout),
                 Phase::Validating { since } => since + nanos(limits.read_timeout),
-                Phase::Ready if link.pending.is_empty() || link.paused => continue,
+                Phase::Ready if link.paused => continue,
+                Phase::Ready if link.pending.is_empty() => link.progress + PROBE_AFTER,
                 Phase::Ready => link.progress + nanos(limits.read_timeout),
             };
             if due > now {
                 self.expire_by(due);
             } else if matches!(link.phase, Phase::Held { .. }) {
                 self.connect(id);
+            } else if link.phase == Phase::Ready && link.pending.is_empty() {
+                self.probe(id);
             } else {
                 self.lose_link(id, Failure::TimedOut);
             }
         }
     }
 }
+
+/// Silence after which a connection is asked whether it still lives.
+const PROBE_AFTER: Nanos = 10 * SECOND;
 
 /// Longest answer to `version` that is waited for, in bytes.
 const VERSION_BYTES_MAX: usize = 1024;

@@ -39,6 +39,7 @@ impl Worker {
         let now = self.now;
         let Some(client) = self.clients.get_mut(id) else { return };
         client.seen = now;
+        self.local.bytes_read.add(chunk.len() as u64);
         if client.state.closing || matches!(client.stream, Stream::Watch(_)) {
             return;
         }
@@ -174,6 +175,9 @@ impl Worker {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.state.blocked = true;
         let waits = client.state.paused || !client.has_window();
+        if next_turn {
+            self.local.conn_yields.add(1);
+        }
         if (next_turn || over_limit) && !waits && !client.state.queued {
             client.state.queued = true;
             self.queue.push_back(id);
@@ -332,6 +336,7 @@ impl Worker {
     pub(crate) fn send_output(&mut self, id: ClientId) {
         let Some(client) = self.clients.get(id) else { return self.output.clear() };
         let conn = client.conn;
+        self.local.bytes_written.add(self.output.bytes_total() as u64);
         let engine = &mut self.engine;
         self.output.pieces(|piece| match piece {
             local::Piece::Bytes(bytes) => engine.write(conn, bytes),

@@ -160,7 +160,7 @@ impl Worker {
     }
 
     /// Closes the connection of a lane on which nothing is owed.
-    fn close_lane(&mut self, id: LinkId) {
+    pub(crate) fn close_lane(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         let backend_id = link.backend;
         if let Some(conn) = link.conn.take() {

@@ -73,6 +73,8 @@ pub(crate) enum Shape {
     Meta,
     /// `mg`: as `Meta`, and the log has the whole line, so that it can be sent again.
     MetaGet,
+    /// The version: nobody waits for it but ourselves.
+    Probe,
     /// One line; the log has nothing.
     Line,
     /// One line after a value was sent: an error means that the value may not have been swallowed.

@@ -353,6 +353,7 @@ fn fits(shape: Shape, kind: ReplyKind) -> bool {
         | ReplyKind::Touched
         | ReplyKind::Ok
         | ReplyKind::Number => matches!(shape, Shape::Line | Shape::Stored),
+        ReplyKind::Version => shape == Shape::Probe,
         _ => false,
     }
 }

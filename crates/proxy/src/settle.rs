@@ -60,6 +60,7 @@ impl Worker {
             // Nothing is sent, but the exchange keeps its place until its reply is complete.
         } else if is_head {
             exchange.sent = true;
+            self.local.bytes_written.add(bytes.len() as u64);
             match shared {
                 Some((chunk, at)) if bytes.len() >= SHARE_BYTES_MIN => {
                     self.engine.write_chunk(client.conn, chunk, at..at + bytes.len());
@@ -95,6 +96,7 @@ impl Worker {
                 exchange.sent = true;
                 client.held_bytes -= held.len();
                 self.held_bytes -= held.len();
+                self.local.bytes_written.add(held.len() as u64);
                 self.engine.write(client.conn, &held);
                 if held.capacity() <= 64 << 10 && self.spares.len() < 256 {
                     self.spares.push(held);

@@ -408,6 +408,7 @@ impl Worker {
             .collect();
         for id in late {
             self.counters.clients_idle_closed.add(1);
+            self.local.idle_kicks.add(1);
             self.close_client(id);
         }
     }

@@ -51,7 +51,7 @@ impl Prefixes {
         self.is_on.load(Relaxed)
     }
 
-    pub(super) fn turn(&self, on: bool) {
+    pub fn turn(&self, on: bool) {
         self.is_on.store(on, Relaxed);
     }
 

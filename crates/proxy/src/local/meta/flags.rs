@@ -132,12 +132,12 @@ impl<'a> Flags<'a> {
         head: &Head<'_>,
         flag: MetaFlag<'_>,
     ) -> Result<(), &'static [u8]> {
-        let time = |argument: &[u8]| {
-            let asked = number::strict_i32(argument).ok_or(text::META_BAD_TOKEN)?;
+        let argument = Some(flag.argument).filter(|argument| !argument.is_empty());
+        let time = || {
+            let asked = argument.and_then(number::strict_i32).ok_or(text::META_BAD_TOKEN)?;
             Ok::<u32, &'static [u8]>(ctx.shared.exptime(i64::from(asked), ctx.now))
         };
-        let wide =
-            |argument: &[u8], mistake: &'static [u8]| number::strict_u64(argument).ok_or(mistake);
+        let wide = |mistake: &'static [u8]| argument.and_then(number::strict_u64).ok_or(mistake);
         match flag.letter {
             b'b' | b'O' | b'P' | b'L' | b'k' | b's' | b't' | b'c' | b'f' => {}
             b'v' => self.value = true,
@@ -149,26 +149,26 @@ impl<'a> Flags<'a> {
             b'N' => {
                 self.is_exclusive = true;
                 self.vivify = Some(0);
-                self.vivify = Some(time(flag.argument)?);
+                self.vivify = Some(time()?);
             }
             b'T' => {
                 self.is_exclusive = true;
-                self.exptime = Some(time(flag.argument)?);
+                self.exptime = Some(time()?);
             }
             b'R' => {
                 self.is_exclusive = true;
-                self.recache = Some(time(flag.argument)?);
+                self.recache = Some(time()?);
             }
             b'F' => {
                 self.client_flags =
-                    number::strict_u32(flag.argument).ok_or(text::BAD_LINE_FORMAT)?;
+                    argument.and_then(number::strict_u32).ok_or(text::BAD_LINE_FORMAT)?;
             }
-            b'C' => self.compare = Some(wide(flag.argument, text::META_BAD_TOKEN)?),
-            b'E' => self.cas = Some(wide(flag.argument, text::META_BAD_TOKEN)?),
+            b'C' => self.compare = Some(wide(text::META_BAD_TOKEN)?),
+            b'E' => self.cas = Some(wide(text::META_BAD_TOKEN)?),
             // The byte behind the letter, even where that is the space or the line end.
             b'M' => self.mode = head.line.get(flag.at + 1).copied().unwrap_or(b'\r'),
-            b'J' => self.initial = wide(flag.argument, INVALID_INITIAL)?,
-            b'D' => self.delta = wide(flag.argument, INVALID_DELTA)?,
+            b'J' => self.initial = wide(INVALID_INITIAL)?,
+            b'D' => self.delta = wide(INVALID_DELTA)?,
             _ => return Err(text::META_INVALID_FLAG),
         }
         Ok(())
