@@ -235,7 +235,7 @@ pub static LISTENER: Section = Section {
         key(
             "allow",
             Kind::Words(&["flush", "shutdown", "dump", "watch"]),
-            "[\"dump\", \"watch\"]",
+            ": `dump` and `watch`; where the route is `\"store\"`, `flush` as well",
             "Administrative commands that clients may use: `flush_all`; `shutdown`; `lru_crawler \
              metadump` and `mgdump`, `stats cachedump`; `watch`. Others are refused with an error.",
         ),
