@@ -82,10 +82,11 @@ impl Deref for Chunk {
     #[inline]
     fn deref(&self) -> &[u8] {
         let (start, length) = (self.start as usize, (self.end - self.start) as usize);
-        // SAFETY: `Filling::cut` makes chunks only of bytes within the memory that
+        // SAFETY: `Filling::cut` and `Lent::chunk` make chunks only of bytes within the memory that
         // were written before, and `Chunk::slice` only narrows. Nobody writes them while a chunk
         // exists: `Filling::space` hands out only what lies behind the cut part (or everything, if
-        // no chunk is left).
+        // no chunk is left), and a
+        // buffer goes back to the kernel only when `Lent::is_kept` says that no chunk is left.
         unsafe { std::slice::from_raw_parts(self.memory.bytes.as_ptr().add(start), length) }
     }
 }
@@ -170,6 +171,35 @@ impl Filling {
         assert!(length <= (self.memory.capacity - start) as usize, "a chunk lies in its memory");
         self.filled += length as u32;
         Chunk { start, end: self.filled, memory: self.memory.clone() }
+    }
+}
+
+/// Memory that the kernel receives into by itself, as one buffer of a ring.
+pub(crate) struct Lent {
+    memory: Rc<Memory>,
+}
+
+impl Lent {
+    pub(crate) fn new(spares: &Rc<Spares>) -> Lent {
+        Lent { memory: spares.take() }
+    }
+
+    /// Where the kernel may write, and how much, as long as no chunk exists.
+    pub(crate) fn address(&self) -> (*mut u8, u32) {
+        (self.memory.bytes.as_ptr(), self.memory.capacity)
+    }
+
+    /// Makes a chunk of the first `length` bytes, which the kernel has written.
+    #[inline]
+    pub(crate) fn chunk(&self, length: usize) -> Chunk {
+        assert!(length <= self.memory.capacity as usize, "a chunk lies in its memory");
+        Chunk { start: 0, end: length as u32, memory: self.memory.clone() }
+    }
+
+    /// Whether a chunk exists, so that the kernel must not write here.
+    #[inline]
+    pub(crate) fn is_kept(&self) -> bool {
+        Rc::strong_count(&self.memory) > 1
     }
 }
 

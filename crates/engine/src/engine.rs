@@ -8,6 +8,7 @@ use crate::listen::ListenSocket;
 use crate::mailbox::Waker;
 use crate::sim::Sim;
 use crate::socket::{Address, ConnectOptions, Peer, Socket};
+use crate::uring::Uring;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -21,6 +22,7 @@ pub struct Engine {
 #[derive(Debug)]
 enum Backend {
     Epoll(Box<Epoll>),
+    Uring(Box<Uring>),
     Sim(Box<Sim>),
 }
 
@@ -92,6 +94,7 @@ macro_rules! backend {
     ($engine:expr, $name:ident => $call:expr) => {
         match $engine {
             Backend::Epoll($name) => $call,
+            Backend::Uring($name) => $call,
             Backend::Sim($name) => $call,
         }
     };
@@ -104,9 +107,17 @@ impl Engine {
     /// # Errors
     /// The process has no file descriptors left, or less than the kernel interfaces need.
     pub fn new(choice: Choice, options: Options) -> io::Result<(Engine, Option<Refusal>)> {
-        let _ = choice;
+        let mut refusal = None;
+        if choice == Choice::Uring {
+            match Uring::new(&options)? {
+                Ok(uring) => {
+                    return Ok((Engine { backend: Backend::Uring(Box::new(uring)) }, None));
+                }
+                Err(why) => refusal = Some(why),
+            }
+        }
         let backend = Backend::Epoll(Box::new(Epoll::new(options)?));
-        Ok((Engine { backend }, None))
+        Ok((Engine { backend }, refusal))
     }
 
     pub(crate) fn simulated(sim: Sim) -> Engine {
@@ -116,7 +127,7 @@ impl Engine {
     pub(crate) fn as_simulated(&self) -> Option<&Sim> {
         match &self.backend {
             Backend::Sim(sim) => Some(sim),
-            Backend::Epoll(_) => None,
+            Backend::Epoll(_) | Backend::Uring(_) => None,
         }
     }
 
@@ -124,6 +135,7 @@ impl Engine {
     pub fn name(&self) -> &'static str {
         match &self.backend {
             Backend::Epoll(_) => "epoll",
+            Backend::Uring(_) => "io_uring",
             Backend::Sim(_) => "simulated",
         }
     }
@@ -141,6 +153,7 @@ impl Engine {
     /// The next event of this turn. Receiving happens here, so a worker that stops asking leaves
     /// the rest in the kernel.
     #[inline]
+    #[expect(clippy::should_implement_trait, reason = "an event may depend on calls in between")]
     pub fn next(&mut self) -> Option<Event> {
         backend!(&mut self.backend, b => b.next())
     }
@@ -155,6 +168,7 @@ impl Engine {
     pub fn adopt(&mut self, socket: Socket, tag: Tag) -> ConnId {
         match &mut self.backend {
             Backend::Epoll(epoll) => epoll.adopt(socket, tag),
+            Backend::Uring(uring) => uring.adopt(socket, tag),
             Backend::Sim(sim) => sim.adopt_nothing(tag),
         }
     }
@@ -167,6 +181,7 @@ impl Engine {
     pub fn add_listener(&mut self, listener: ListenSocket, tag: Tag) -> io::Result<()> {
         match &mut self.backend {
             Backend::Epoll(epoll) => epoll.add_listener(listener, tag),
+            Backend::Uring(uring) => uring.add_listener(listener, tag),
             Backend::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -202,6 +217,7 @@ impl Engine {
     pub fn peer(&self, conn: ConnId) -> Option<Peer> {
         match &self.backend {
             Backend::Epoll(epoll) => epoll.peer(conn),
+            Backend::Uring(uring) => uring.peer(conn),
             Backend::Sim(_) => None,
         }
     }
@@ -234,7 +250,8 @@ impl Engine {
     }
 
     /// Sends all output written since the last flush, as far as the peers take it; the rest follows
-    /// by itself. Errors arrive later as `Closed`.
+    /// by itself. io_uring submits small amounts only with the next `poll`, so a worker that stops
+    /// after flushing polls once more or drops the engine. Errors arrive later as `Closed`.
     pub fn flush(&mut self) {
         backend!(&mut self.backend, b => b.flush());
     }
@@ -274,7 +291,7 @@ impl Engine {
         backend!(&mut self.backend, b => b.finish(conn));
     }
 
-    /// Closes at once, dropping unsent output. No event follows.
+    /// Closes at once (on io_uring with the next `poll`), dropping unsent output. No event follows.
     pub fn close(&mut self, conn: ConnId) {
         backend!(&mut self.backend, b => b.close(conn));
     }
@@ -284,6 +301,7 @@ impl Engine {
     pub fn expect(&mut self, conn: ConnId, bytes: usize) {
         match &mut self.backend {
             Backend::Epoll(epoll) => epoll.expect(conn, bytes),
+            Backend::Uring(uring) => uring.expect(conn, bytes),
             Backend::Sim(_) => {}
         }
     }

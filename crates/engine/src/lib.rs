@@ -23,6 +23,7 @@ mod output;
 pub mod sim;
 mod slab;
 mod socket;
+mod uring;
 
 pub use acceptor::{Accepted, Acceptor, AcceptorHandle};
 pub use chunk::Chunk;

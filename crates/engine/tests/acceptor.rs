@@ -1,5 +1,7 @@
 //! The accepting thread: delivery, pausing, removal and the end.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use keyway_engine::{
     Accepted, Acceptor, Keepalive, ListenAddress, ListenOptions, ListenSocket, Peer, listen,
 };

@@ -1,5 +1,7 @@
 //! The simulated network: it keeps the promises of the engine under every fault, and it repeats.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use keyway_engine::sim::{Faults, Incident, Script, World};
 use keyway_engine::{
     Address, CloseReason, ConnId, ConnectOptions, Engine, Event, MILLISECOND, Nanos, SECOND,
@@ -67,7 +69,10 @@ fn echo_turn(engine: &mut Engine, log: &mut Vec<String>) {
     engine.flush();
 }
 
-fn echo_world(seed: u64, faults: Faults) -> (u64, Vec<String>, Vec<(Vec<u8>, Vec<u8>)>) {
+/// What happened in a world: its digest, the events, and for each client the bytes both ways.
+type History = (u64, Vec<String>, Vec<(Vec<u8>, Vec<u8>)>);
+
+fn echo_world(seed: u64, faults: Faults) -> History {
     let world = World::new(seed, faults);
     let mut engine = world.engine();
     world.listen(&engine, address(1), 9);

@@ -2,6 +2,8 @@
 //!
 //! Peers are plain blocking sockets, on threads where they have to act at the same time.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use keyway_engine::{
     Address, Choice, CloseReason, ConnId, ConnectOptions, Engine, Event, ListenAddress,
     ListenOptions, MILLISECOND, Options, SECOND, Socket, listen, mailbox,
@@ -52,6 +54,7 @@ for_each_backend![
     poll_keeps_its_deadline,
     retag_reaches_pending_events,
     many_connections_at_once,
+    dropping_the_engine_sends_what_was_flushed,
 ];
 
 fn engine(choice: Choice) -> Option<Engine> {
@@ -155,6 +158,7 @@ fn echoes_over_tcp_and_unix(mut engine: Engine) {
                 }
                 other => panic!("{other:?}"),
             });
+            engine.poll(Some(0)).unwrap();
             let mut reply = vec![0; request.len()];
             far.read_exact(&mut reply).unwrap();
             assert_eq!(reply, request);
@@ -289,6 +293,7 @@ fn drained_comes_once_below_the_mark(mut engine: Engine) {
     let events = settle(&mut engine);
     assert!(matches!(events[..], [Event::Drained { .. }]), "at once if it is so already");
     engine.close(id);
+    settle(&mut engine);
     assert!(reader.join().unwrap() == bytes);
 }
 
@@ -723,4 +728,15 @@ fn many_connections_at_once(mut engine: Engine) {
         }
     }
     assert_eq!(engine.open_conns(), COUNT);
+}
+
+fn dropping_the_engine_sends_what_was_flushed(mut engine: Engine) {
+    let (id, far) = adopted(&mut engine);
+    let (_idle, idle_far) = adopted(&mut engine);
+    settle(&mut engine);
+    engine.write(id, b"last words");
+    engine.flush();
+    drop(engine);
+    assert_eq!(read_all(far), b"last words");
+    assert_eq!(read_all(idle_far), b"");
 }
