@@ -1,7 +1,7 @@
 //! A mistake in a configuration: what is wrong, where, and how to mend it.
 //!
-//! Front-ends make [`Diagnostic`]s through a `Source`; `keyway check`, `serve` and reload show them,
-//! as text with the line and a caret ([`to_text`]) or as JSON ([`to_json`]). A diagnostic carries
+//! Front-ends make [`Diagnostic`]s through a `Source`; `keyway check`, `serve` and reload show
+//! them, as text with the line and a caret ([`to_text`]) or as JSON ([`to_json`]). A diagnostic carries
 //! its place in full, so it can be logged where the text of the file is no longer at hand.
 
 use std::fmt;

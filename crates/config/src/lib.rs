@@ -1,8 +1,8 @@
 //! Configuration front-ends: what an operator writes becomes `keyway_proxy::config::Config`.
 //!
 //! Each front-end knows one syntax and nothing of running: the native TOML file (`native`) and
-//! memcached's command line (`memcached`). Every mistake becomes a [`Diagnostic`] with its place and
-//! a way out, and a load reports all of them together. This crate opens no socket and starts no
+//! memcached's command line (`memcached`). Every mistake becomes a [`Diagnostic`] with its place
+//! and a way out, and a load reports all of them together. This crate opens no socket and starts no
 //! thread; hostile input never panics.
 
 #![forbid(unsafe_code)]

@@ -1,8 +1,8 @@
 //! memcached's command line: argv and `-o` words become a configuration on the embedded store.
 //!
-//! [`parse`] mirrors `getopt_long` and the messages and exit codes of memcached 1.6.45. What concerns
-//! the process (daemonizing, users, files) is returned as [`ProcessOptions`] for the binary to carry
-//! out. Tuning words that have no meaning for our store are checked and kept in `Settings`, so that
+//! [`parse`] mirrors `getopt_long` and the messages and exit codes of memcached 1.6.45. What
+//! concerns the process (daemonizing, users, files) is returned as [`ProcessOptions`] for the binary
+//! to carry out. Tuning words that have no meaning for our store are checked and kept in `Settings`, so that
 //! `stats settings` repeats them. What is not there yet is refused by name, with the way out.
 
 mod flag;
@@ -98,7 +98,7 @@ pub struct ProcessOptions {
     pub unix_socket: Option<PathBuf>,
     /// The `-l` list as accumulated, for `failed to listen on one of interface(s) LIST`.
     pub interfaces: Option<String>,
-    /// `-p` (or `-U` without `-p`), for `failed to listen on TCP port N`. -1 lets the kernel choose.
+    /// `-p` (or `-U` without `-p`), for `failed to listen on TCP port N`. -1: the kernel chooses.
     pub tcp_port: i32,
     /// `-U`, for `failed to listen on UDP port N`. Zero: no UDP.
     pub udp_port: i32,

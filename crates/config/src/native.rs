@@ -1,8 +1,8 @@
 //! The native file, `keyway.toml`: TOML becomes `proxy::config::Config`.
 //!
 //! [`load_native`] reads the whole file and reports every mistake it finds, not just the first. The
-//! keys, their limits and defaults are rows in `key`; each part of the model has its reader. There is
-//! no input or output here: names of servers stay names, and passwords stand in the file.
+//! keys, their limits and defaults are rows in `key`; each part of the model has its reader. There
+//! is no input or output here: names of servers stay names, and passwords stand in the file.
 
 mod address;
 pub mod key;
@@ -57,8 +57,8 @@ fn read(text: &str, findings: &RefCell<Findings<'_>>) -> Option<Config> {
     let (document, syntax_errors) = DeTable::parse_recoverable(text);
     let mut readable = true;
     for error in syntax_errors {
-        // A key given twice leaves a usable tree; other mistakes do not, and reading on would report
-        // consequences of them.
+        // A key given twice leaves a usable tree; other mistakes do not, and reading on would
+        // report consequences of them.
         let is_duplicate = error.message().starts_with("duplicate key");
         readable &= is_duplicate;
         let span = error.span().unwrap_or(0..0);

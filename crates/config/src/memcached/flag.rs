@@ -431,7 +431,8 @@ fn protocol(value: &[u8]) -> Result<Protocol, Stop> {
         b"binary" => Ok(Protocol::MemcachedBinary),
         _ => {
             let message = format!(
-                "Invalid value for binding protocol: {}\n -- should be one of auto, binary, or ascii",
+                "Invalid value for binding protocol: {}\n -- should be one of auto, binary, or \
+                 ascii",
                 text(value)
             );
             Err(Stop::new(EX_USAGE, message))
@@ -443,8 +444,8 @@ fn protocol(value: &[u8]) -> Result<Protocol, Stop> {
 fn absent(flag: u8) -> Stop {
     let message = match flag {
         b'S' => {
-            "-S: SASL is not there yet. Leave it out; -Y FILE asks users of the text protocol for a \
-             password."
+            "-S: SASL is not there yet. Leave it out; -Y FILE asks users of the text protocol for \
+             a password."
         }
         b'Z' => "-Z: TLS is not there yet. Leave it out, or put a TLS terminator in front.",
         _ => {
@@ -468,8 +469,10 @@ fn path(bytes: &[u8]) -> PathBuf {
 }
 
 const THREADS_WARNED_ABOVE: u32 = 64;
-const THREADS_WARNING: &str = "WARNING: Setting a high number of workerthreads is not recommended.\n \
-                               Set this value to the number of cores in your machine or less.\n";
+const THREADS_WARNING: &str = concat!(
+    "WARNING: Setting a high number of workerthreads is not recommended.\n",
+    " Set this value to the number of cores in your machine or less.\n",
+);
 /// memcached aligns the chunks of slab classes to this.
 const CHUNK_ALIGN_BYTES: u32 = 8;
 /// Slab classes of memcached, its two special ones included.

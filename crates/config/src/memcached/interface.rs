@@ -1,7 +1,7 @@
 //! The list of `-l`: `proto[…]:`, `tag[…]:` or `tag_…_:`, a host, a port.
 //!
 //! Every element becomes a [`Place`] with all addresses of its host. Parsing is memcached's, quirks
-//! included: beginnings of protocol names will do, and what follows a bracket is taken to be a colon.
+//! included: beginnings of protocol names will do, and what follows a bracket is taken for a colon.
 //! One quirk is mended: a host may begin with the letters of a prefix, such as `tags.example.net`.
 
 use std::io;

@@ -1,7 +1,7 @@
 //! The words of `-o`.
 //!
-//! Most tune memcached's slabs and LRU, which our store does not have. They are checked as memcached
-//! checks them and kept for `stats settings`.
+//! Most tune memcached's slabs and LRU, which our store does not have. They are checked as
+//! memcached checks them and kept for `stats settings`.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
 
@@ -210,7 +210,7 @@ impl Arguments {
                 self.settings.slab_automove_freeratio = AtomicF64::new(ratio);
             }
             "slab_sizes" => {
-                // memcached crashes without a value; this says what is missing as it does elsewhere.
+                // memcached crashes without a value; here it is missed as with the other words.
                 let sizes = word.required("Missing {} argument")?;
                 self.slab_sizes = Some(String::from_utf8_lossy(sizes).into_owned());
             }
@@ -267,15 +267,15 @@ impl Arguments {
                 if self.protocol.is_some() {
                     return Err(fail("Cannot specify a protocol with proxy mode enabled"));
                 }
-                "Lua configurations of the proxy cannot be run yet. Write the pools and routes into \
-                 a native file and start `keyway --config keyway.toml`"
+                "Lua configurations of the proxy cannot be run yet. Write the pools and routes \
+                 into a native file and start `keyway --config keyway.toml`"
             }
             "ext_path" => {
                 "the flash tier is not there yet. Leave ext_path out and give the memory with -m"
             }
             name if name.starts_with("ssl_") => {
-                "TLS is not there yet. Leave the ssl_ options and -Z out, or put a TLS terminator in \
-                 front"
+                "TLS is not there yet. Leave the ssl_ options and -Z out, or put a TLS terminator \
+                 in front"
             }
             // The other words of the flash tier mean nothing without ext_path.
             name if EXT_WORDS.contains(&name) => {

@@ -214,7 +214,8 @@ fn check_path(path: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-const SERVER_HELP: &str = "write `\"host:port\"`, `\"host:port:weight\"`, `\"host:port:weight name\"` or `\"unix:/path\"`";
+const SERVER_HELP: &str = "write `\"host:port\"`, `\"host:port:weight\"`, \
+                           `\"host:port:weight name\"` or `\"unix:/path\"`";
 const BIND_HELP: &str = "write `\"127.0.0.1:11211\"`, `\"*:11211\"`, `\"[::1]:11211\"` or \
                          `\"unix:/run/keyway.sock\"`";
 /// memcached's port.

@@ -287,8 +287,8 @@ pub static POOL: Section = Section {
             "hash_seed",
             Kind::Form(Form::Seed),
             "0",
-            "Seed of `xxh3`: a number, or a text that is hashed itself as memcached's proxy does with \
-             `seed`. An error with other hashes.",
+            "Seed of `xxh3`: a number, or a text that is hashed itself as memcached's proxy does \
+             with `seed`. An error with other hashes.",
         ),
         key(
             "hash_tag",

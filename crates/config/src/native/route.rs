@@ -1,8 +1,8 @@
 //! `routes`: names and tables become the model's route graph.
 //!
-//! Routes may be named, written in place, or be the name of a pool. All of them become entries of one
-//! vector; a pool gets its entry on first use. The graph is checked once it is complete: no cycles, a
-//! bounded depth, a bounded number of legs for one request.
+//! Routes may be named, written in place, or be the name of a pool. All of them become entries of
+//! one vector; a pool gets its entry on first use. The graph is checked once it is complete: no
+//! cycles, a bounded depth, a bounded number of legs for one request.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

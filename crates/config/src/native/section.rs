@@ -1,7 +1,7 @@
 //! Reading one table of the file against its rows in `key`.
 //!
-//! A [`Table`] reports unknown keys when it is opened; its getters check kind and limits against the
-//! row of the key and write into the model only what is right. Nothing here stops at a mistake.
+//! A [`Table`] reports unknown keys when it is opened; its getters check kind and limits against
+//! the row of the key and write into the model only what is right. Nothing here stops at a mistake.
 
 use std::cell::RefCell;
 use std::ops::Range;
