@@ -109,7 +109,10 @@ impl Side {
                 return lines;
             }
             self.learn(&line);
-            lines.push(line);
+            // 1.6.45 ends the error for a retrieval with too long a key with two line ends.
+            if !line.is_empty() || !lines.last().is_some_and(|l| is_error(l)) {
+                lines.push(line);
+            }
         }
     }
 

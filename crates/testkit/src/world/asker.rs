@@ -20,6 +20,8 @@ pub struct Findings {
     pub replies: u64,
     /// `SERVER_ERROR` replies among them.
     pub errors: u64,
+    /// Errors that are not refusals at a limit.
+    pub failures: u64,
     /// Values among them.
     pub values: u64,
     /// Clients at work.
@@ -32,6 +34,10 @@ pub struct Findings {
     pub departed: usize,
     /// Clients that waited too long for a reply.
     pub gave_up: usize,
+    /// The last failure, and what it answered.
+    pub last_failure: String,
+    /// What was due to the client that gave up last.
+    pub last_silence: String,
     /// What must not have happened.
     pub violations: Vec<String>,
 }
@@ -75,10 +81,15 @@ pub struct Asker {
     due: VecDeque<Due>,
     input: Vec<u8>,
     sent: usize,
-    received: u64,
+    /// When something was last received.
+    heard: u64,
+    next_look: u64,
     is_over: bool,
     written: HashMap<String, u64>,
 }
+
+/// What is said to a request that goes beyond a limit.
+const REFUSALS: [&str; 2] = ["SERVER_ERROR busy", "SERVER_ERROR object too large for cache"];
 
 const SECOND: u64 = 1_000_000_000;
 /// Silence after which a client gives up: far beyond every time limit of the proxy.
@@ -96,7 +107,8 @@ impl Asker {
             due: VecDeque::new(),
             input: Vec::new(),
             sent: 0,
-            received: 0,
+            heard: 0,
+            next_look: 0,
             is_over: false,
             written: HashMap::new(),
         }
@@ -109,17 +121,23 @@ impl Asker {
         }
         match incident {
             Incident::Connected => {
-                self.ask(wire);
+                self.heard = wire.now();
+                self.next_look = wire.now() + SILENCE;
                 wire.wake_in(SILENCE);
+                self.ask(wire);
             }
             Incident::Received(bytes) => {
-                self.received += 1;
+                self.heard = wire.now();
                 self.input.extend_from_slice(bytes);
                 self.read(wire);
             }
             Incident::Woken => {
                 wire.resume();
                 self.watch(wire);
+                if wire.now() >= self.next_look {
+                    self.next_look = wire.now() + SILENCE;
+                    wire.wake_in(SILENCE);
+                }
             }
             Incident::Closed(_) => self.over(|f| f.broken += 1),
         }
@@ -137,19 +155,14 @@ impl Asker {
         self.findings.borrow_mut().violations.push(text);
     }
 
-    /// Gives up when nothing at all came since the last look.
+    /// Gives up after too long a silence.
     fn watch(&mut self, wire: &mut Wire) {
-        if self.received == u64::MAX {
+        if wire.now() >= self.heard + SILENCE {
             wire.reset();
+            let due = self.due.front().map(|d| format!("{d:?}"));
+            self.findings.borrow_mut().last_silence = due.unwrap_or_default();
             self.over(|f| f.gave_up += 1);
-            return;
         }
-        if self.received == 0 {
-            self.received = u64::MAX;
-        } else {
-            self.received = 0;
-        }
-        wire.wake_in(SILENCE);
     }
 
     fn read(&mut self, wire: &mut Wire) {
@@ -195,8 +208,8 @@ impl Asker {
             self.sent += 1;
             self.request(&mut bytes);
         }
-        if self.sent == self.manner.requests && count > 0 && self.manner.is_quiet {
-            // So that the end of the last quiet requests is seen.
+        if count > 0 && self.manner.is_quiet {
+            // A burst may end with quiet requests; this says that they were seen.
             bytes.extend(b"mn\r\n");
             self.due.push_back(Due::Line { allowed: &["MN"] });
         }
@@ -337,7 +350,12 @@ impl Asker {
     fn check_due(&mut self, due: Due, words: &[&str], value: Option<&str>) -> Result<(), String> {
         self.findings.borrow_mut().replies += 1;
         if words[0] == "SERVER_ERROR" {
-            self.findings.borrow_mut().errors += 1;
+            let mut findings = self.findings.borrow_mut();
+            findings.errors += 1;
+            if !REFUSALS.contains(&words.join(" ").as_str()) {
+                findings.failures += 1;
+                findings.last_failure = format!("{} to {due:?}", words.join(" "));
+            }
             return Ok(());
         }
         let wrong = format!("due was {due:?}");
