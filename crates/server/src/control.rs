@@ -185,8 +185,9 @@ impl Control {
         let store = Arc::new(reload::store(plan.config.store.as_ref()));
         let base = plan.config.clone();
         let config = Arc::new(base.clone());
-        let status = Status::new(config, registry.clone(), store.clone());
-        let shared = shared(&status, &gate, plan.settings, plan.config.workers);
+        let status = Status::new(config, registry.clone(), store.clone(), gate.clone());
+        let shared = shared(&status, plan.settings, plan.config.workers);
+        shared.prefixes.turn(plan.stats_detail);
 
         let (order_sender, orders) = mpsc::channel(ORDERS_MAX);
         let admin = Self::open_admin(&plan.config, plan.admin_is_optional).await?;
@@ -226,7 +227,7 @@ impl Control {
         if let Some(refusal) = &workers.refusal {
             tracing::warn!("{refusal}; epoll is used instead");
         }
-        let dealer = Dealer::new(workers.mail(), &status, shared.clone(), gate.clone());
+        let dealer = Dealer::new(workers.mail(), &status, shared.clone());
         let acceptor = start_acceptor(config, dealer, &gate)
             .map_err(|error| Trouble::System("starting the acceptor", error))?;
 
@@ -493,22 +494,17 @@ async fn sleep_until(deadline: Option<Instant>) {
 }
 
 /// The store's surroundings, with what `stats` asks the process for.
-fn shared(
-    status: &Arc<Status>,
-    gate: &Arc<Gate>,
-    settings: Settings,
-    workers: usize,
-) -> Arc<Shared> {
+fn shared(status: &Arc<Status>, settings: Settings, workers: usize) -> Arc<Shared> {
     let started_unix = status.started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (phase, gate) = (status.clone(), gate.clone());
+    let status = status.clone();
     let facts = move || {
         let process = Process::read();
-        let (accept_pauses, accept_paused_time) = gate.pauses();
+        let (accept_pauses, accept_paused_time) = status.gate.pauses();
         Facts {
             pid: std::process::id(),
             user_time: process.user_time,
             system_time: process.system_time,
-            is_accepting: phase.view().phase == Phase::Ready && !gate.is_paused(),
+            is_accepting: status.view().phase == Phase::Ready && !status.gate.is_paused(),
             accept_pauses,
             accept_paused_time,
             ..Facts::default()

@@ -71,10 +71,10 @@ fn write(worker: usize, event: &Event, suppressed: u64) {
             tracing::info!(%backend, worker, suppressed, "backend is up");
         }
         Event::BackendDown { backend, cause } => {
-            tracing::warn!(%backend, worker, suppressed, ?cause, "backend is down");
+            tracing::warn!(%backend, worker, suppressed, cause = cause.name(), "backend is down");
         }
         Event::BackendFailed { backend, cause, owed } => {
-            tracing::warn!(%backend, worker, suppressed, ?cause, owed, "lost a backend connection");
+            tracing::warn!(%backend, worker, suppressed, cause = cause.name(), owed, "lost a backend connection");
         }
         Event::Ejected { backend } => {
             tracing::warn!(%backend, worker, suppressed, "backend left its ring");

@@ -4,6 +4,7 @@ use keyway_proxy::config::CommandClass;
 use keyway_proxy::stats::{BackendCounters, Block, Counter, HistogramTotal, Scope, Scoped};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::control::status::Status;
 use crate::metrics::Process;
@@ -45,6 +46,8 @@ pub fn all(status: &Status) -> Value {
         "workers": workers(status),
         "fronts": fronts.collect::<Vec<_>>(),
         "backends": backends.collect::<Vec<_>>(),
+        "store": store(status),
+        "clients": clients(status),
         "process": {
             "cpu_s": process.cpu_seconds(),
             "resident_bytes": process.resident_bytes,
@@ -53,6 +56,33 @@ pub fn all(status: &Status) -> Value {
             "open_files": process.open_files,
             "open_files_max": process.open_files_max,
         },
+    })
+}
+
+fn store(status: &Status) -> Value {
+    let stats = status.store.stats();
+    json!({
+        "items": stats.items,
+        "item_bytes": stats.item_bytes,
+        "memory_bytes": stats.memory_bytes,
+        "memory_bytes_max": stats.memory_bytes_max,
+        "items_stored": stats.items_stored,
+        "evictions": stats.evictions,
+        "evicted_unfetched": stats.evicted_unfetched,
+        "expired_unfetched": stats.expired_unfetched,
+        "reclaimed": stats.reclaimed,
+        "out_of_memory": stats.out_of_memory,
+    })
+}
+
+fn clients(status: &Status) -> Value {
+    let (pauses, paused) = status.gate.pauses();
+    json!({
+        "connected": status.registry.total(|worker| &worker.clients),
+        "limit": status.gate.clients_max.load(Relaxed),
+        "rejected": status.gate.rejected.load(Relaxed),
+        "accept_pauses": pauses,
+        "accept_paused_us": u64::try_from(paused.as_micros()).unwrap_or(u64::MAX),
     })
 }
 

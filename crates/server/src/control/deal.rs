@@ -29,6 +29,8 @@ pub struct Gate {
     /// Beyond the limit: `true` closes connections with an error line (memcached's way), `false`
     /// leaves them in the kernel's queue until a client goes.
     pub refuse: bool,
+    /// Connections closed because of the limit.
+    pub rejected: AtomicU64,
     /// The address of each open listener, by its number, as `stats conns` shows it.
     pub addresses: Mutex<HashMap<u32, String>>,
     handle: OnceLock<AcceptorHandle>,
@@ -49,6 +51,7 @@ impl Gate {
         Arc::new(Gate {
             clients_max: AtomicUsize::new(clients_max),
             refuse,
+            rejected: AtomicU64::new(0),
             addresses: Mutex::default(),
             handle: OnceLock::new(),
             is_paused: AtomicBool::new(false),
@@ -106,7 +109,6 @@ pub struct Dealer {
     next: usize,
     status: Arc<Status>,
     shared: Arc<Shared>,
-    gate: Arc<Gate>,
 }
 
 struct Seat {
@@ -116,24 +118,20 @@ struct Seat {
 
 impl Dealer {
     /// Deals to the workers behind `mail`, in the order of the registry.
-    pub fn new(
-        mail: Vec<Sender<Mail>>,
-        status: &Arc<Status>,
-        shared: Arc<Shared>,
-        gate: Arc<Gate>,
-    ) -> Dealer {
+    pub fn new(mail: Vec<Sender<Mail>>, status: &Arc<Status>, shared: Arc<Shared>) -> Dealer {
         let seats = mail.into_iter().map(|mail| Seat { mail, dealt: 0 }).collect();
-        Dealer { seats, next: 0, status: status.clone(), shared, gate }
+        Dealer { seats, next: 0, status: status.clone(), shared }
     }
 
     /// Gives one connection to a worker, or turns it away.
     pub fn deal(&mut self, accepted: Accepted) {
         let loads: Vec<u64> = (0..self.seats.len()).map(|index| self.load(index)).collect();
         let clients: u64 = loads.iter().sum();
-        let clients_max = self.gate.clients_max.load(Relaxed) as u64;
-        if clients >= clients_max && self.gate.refuse {
+        let clients_max = self.status.gate.clients_max.load(Relaxed) as u64;
+        if clients >= clients_max && self.status.gate.refuse {
             refuse(&accepted);
             self.shared.conns.reject();
+            self.status.gate.rejected.fetch_add(1, Relaxed);
             return;
         }
         let Some(index) = fewest(&loads, self.next) else { return };
@@ -141,7 +139,7 @@ impl Dealer {
         // Numbers of listeners are small; the tag is one that control gave.
         let listener_key = u32::try_from(accepted.listener).unwrap_or(u32::MAX);
         let listen_address = {
-            let known = self.gate.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = self.status.gate.addresses.lock().unwrap_or_else(PoisonError::into_inner);
             known.get(&listener_key).cloned().unwrap_or_default()
         };
         let address = match accepted.peer {
@@ -155,8 +153,8 @@ impl Dealer {
         let seat = &mut self.seats[index];
         seat.dealt += 1;
         seat.mail.send(Mail::Client { socket: accepted.socket, listener_key, entry });
-        if clients + 1 >= clients_max && !self.gate.refuse {
-            self.gate.pause();
+        if clients + 1 >= clients_max && !self.status.gate.refuse {
+            self.status.gate.pause();
         }
     }
 

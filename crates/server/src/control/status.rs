@@ -12,6 +12,7 @@ use keyway_proxy::config::Config;
 use keyway_proxy::stats::Registry;
 use keyway_store::Store;
 
+use super::deal::Gate;
 use super::phase::Phase;
 
 /// What the process is doing. Shared between control and the admin server.
@@ -20,6 +21,8 @@ pub struct Status {
     pub registry: Arc<Registry>,
     /// The embedded store; hardly used where no route leads to it.
     pub store: Arc<Store>,
+    /// The limit on clients.
+    pub gate: Arc<Gate>,
     /// When the process started, for the calendar.
     pub started_at: SystemTime,
     /// When the process started, by the engine's clock.
@@ -67,7 +70,12 @@ impl fmt::Debug for Status {
 
 impl Status {
     /// The state of a process that has just started with `config`.
-    pub fn new(config: Arc<Config>, registry: Arc<Registry>, store: Arc<Store>) -> Arc<Status> {
+    pub fn new(
+        config: Arc<Config>,
+        registry: Arc<Registry>,
+        store: Arc<Store>,
+        gate: Arc<Gate>,
+    ) -> Arc<Status> {
         let view = View {
             phase: Phase::Starting,
             generation: 1,
@@ -79,6 +87,7 @@ impl Status {
         Arc::new(Status {
             registry,
             store,
+            gate,
             started_at: SystemTime::now(),
             started: monotonic(),
             lines_suppressed: AtomicU64::new(0),

@@ -35,6 +35,8 @@ impl Collector for Collect {
         out.classes(&CLASS_FAMILIES_BACKEND, "keyway_backend_duration_seconds", &backends)?;
         out.backends(&backends)?;
         self.workers(&mut out)?;
+        self.store(&mut out)?;
+        self.clients(&mut out)?;
         self.control(&mut out, &self.0.view())?;
         process(&mut out, &self.0)
     }
@@ -55,6 +57,32 @@ impl Collect {
             out.samples(&name, help, kind, samples)?;
         }
         Ok(())
+    }
+
+    fn store(&self, out: &mut Out<'_>) -> fmt::Result {
+        let stats = self.0.store.stats();
+        for (name, value) in [
+            ("keyway_store_items", stats.items),
+            ("keyway_store_item_bytes", stats.item_bytes),
+            ("keyway_store_memory_bytes", stats.memory_bytes),
+            ("keyway_store_memory_limit_bytes", stats.memory_bytes_max),
+            ("keyway_store_items_stored", stats.items_stored),
+            ("keyway_store_evictions", stats.evictions),
+            ("keyway_store_evicted_unfetched", stats.evicted_unfetched),
+            ("keyway_store_expired_unfetched", stats.expired_unfetched),
+            ("keyway_store_reclaimed", stats.reclaimed),
+            ("keyway_store_out_of_memory", stats.out_of_memory),
+        ] {
+            out.one(name, value)?;
+        }
+        Ok(())
+    }
+
+    fn clients(&self, out: &mut Out<'_>) -> fmt::Result {
+        let (pauses, paused) = self.0.gate.pauses();
+        out.one("keyway_clients_rejected", self.0.gate.rejected.load(Relaxed))?;
+        out.one("keyway_accept_pauses", pauses)?;
+        out.one("keyway_accept_paused_seconds", paused.as_secs_f64())
     }
 
     fn control(&self, out: &mut Out<'_>, view: &View) -> fmt::Result {
