@@ -7,6 +7,8 @@
 
 mod buffers;
 mod probe;
+mod receive;
+mod send;
 mod table;
 
 use crate::chunk::Chunk;
@@ -15,7 +17,7 @@ use crate::engine::{Counters, Options, Refusal};
 use crate::event::{CloseReason, ConnId, Event, Tag};
 use crate::listen::ListenSocket;
 use crate::mailbox::{Bell, Waker};
-use crate::output::{Blocks, GATHER_MAX, Output};
+use crate::output::Blocks;
 use crate::socket::{self, Address, ConnectOptions, Peer, Socket};
 use buffers::Buffers;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
@@ -23,15 +25,16 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, Shutdown, SocketFlags, sockopt};
+use rustix::net::{SocketFlags, sockopt};
+use send::Gather;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use table::{NONE, State, Table};
+use table::{State, Table};
 
 /// All connections of one thread and the ring that works for them.
 pub(crate) struct Uring {
@@ -82,12 +85,6 @@ enum Pending {
     Stashed(ConnId),
 }
 
-/// What a gathering send refers to; boxed, because the kernel reads it later.
-struct Gather {
-    header: libc::msghdr,
-    slices: [libc::iovec; GATHER_MAX],
-}
-
 /// What an operation was for: the upper half of its user data. The lower half is a slot.
 const RECEIVE: u64 = 1 << 32;
 const SEND: u64 = 2 << 32;
@@ -110,8 +107,6 @@ const LARGE_COUNT: u16 = 32;
 const SMALL_BYTES: u32 = 4096 + 64;
 /// A value that is still this long is worth large buffers.
 const LARGE_EXPECTED: usize = 16 << 10;
-/// The most that one send offers to the kernel.
-const SEND_MAX: usize = 1 << 30;
 /// Output after which a flush submits at once instead of with the next wait.
 const SUBMIT_BYTES: usize = 64 << 10;
 const ACCEPTS_MAX: usize = 32;
@@ -250,14 +245,6 @@ impl Uring {
         }
     }
 
-    /// Gives the buffer of the last event back to the kernel, now that the worker is done with it.
-    #[inline]
-    fn give_back_last(&mut self) {
-        if let Some((group, id)) = self.last.take() {
-            self.buffers[group].give_back(id);
-        }
-    }
-
     fn settle(&mut self, pending: Pending) -> Option<Event> {
         match pending {
             Pending::Accepted(conn) => {
@@ -278,23 +265,6 @@ impl Uring {
         }
     }
 
-    /// Returns the next chunk that arrived during a pause.
-    fn unstash(&mut self, id: ConnId) -> Option<Event> {
-        let conn = self.conns.get_mut(id)?;
-        if !conn.is_reading() {
-            return None;
-        }
-        let stash = self.stash.get_mut(&id.index)?;
-        let chunk = stash.pop_front();
-        if stash.is_empty() {
-            self.stash.remove(&id.index);
-            conn.output.state.remove(State::STASHED);
-        } else {
-            self.pending.push_front(Pending::Stashed(id));
-        }
-        Some(Event::Received { conn: id, tag: conn.tag, chunk: chunk? })
-    }
-
     #[inline]
     fn react(&mut self, data: u64, result: i32, flags: u32) -> Option<Event> {
         let index = data as u32;
@@ -307,143 +277,6 @@ impl Uring {
             _ => {}
         }
         None
-    }
-
-    /// One report of a receive. Bytes come with the buffer that the kernel picked.
-    #[inline]
-    fn received(&mut self, index: u32, result: i32, flags: u32) -> Option<Event> {
-        let conn = self.conns.at(index);
-        let group = usize::from(conn.output.state.contains(State::RECEIVES_LARGE));
-        let buffer = cqueue::buffer_select(flags);
-        if !cqueue::more(flags) {
-            conn.output.state.remove(State::RECEIVING | State::STOPPING);
-            self.under_way -= 1;
-            if conn.is_reading() {
-                self.mark_changed(index);
-            }
-        }
-        let Some(buffer) = buffer else { return self.received_nothing(index, result) };
-        self.last = Some((group, buffer));
-        let conn = self.conns.at(index);
-        let Ok(length @ 1..) = usize::try_from(result) else {
-            return self.received_nothing(index, result);
-        };
-        let chunk = self.buffers[group].filled(buffer, length);
-        let state = conn.output.state;
-        if conn.is_reading() && !state.contains(State::STASHED) {
-            self.counters.receives += 1;
-            self.counters.received_bytes += length as u64;
-            let id = ConnId { index, generation: conn.generation };
-            return Some(Event::Received { conn: id, tag: conn.tag, chunk });
-        }
-        // Paused: the stop came too late for these bytes, which wait here instead of in the kernel.
-        let drops = State::FINISHING | State::DOOMED | State::GONE;
-        if !state.intersects(drops) {
-            self.counters.receives += 1;
-            self.counters.received_bytes += length as u64;
-            conn.output.state.insert(State::STASHED);
-            self.stash.entry(index).or_default().push_back(chunk);
-        } else {
-            drop(chunk);
-        }
-        self.give_back_last();
-        self.free_if_gone(index);
-        None
-    }
-
-    /// The end of a receive: the end of the stream, an error, or nothing to speak of.
-    #[cold]
-    fn received_nothing(&mut self, index: u32, result: i32) -> Option<Event> {
-        self.give_back_last();
-        let conn = self.conns.at(index);
-        if conn.output.state.intersects(State::GONE | State::DOOMED) {
-            self.free_if_gone(index);
-            return None;
-        }
-        match -result {
-            0 if conn.is_reading() => self.ended(index),
-            // The buffers ran out, the receive was asked to stop, or a signal came: `mark_changed`
-            // has put it on the list if it is to start again. The end of file repeats itself.
-            0 | libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN => None,
-            errno => {
-                self.doom(index, reason_of(errno));
-                None
-            }
-        }
-    }
-
-    /// The peer sends no more.
-    #[cold]
-    fn ended(&mut self, index: u32) -> Option<Event> {
-        let conn = self.conns.at(index);
-        if conn.output.state.contains(State::STASHED) {
-            // First comes what arrived before; the receive that follows ends again.
-            return None;
-        }
-        if conn.output.state.contains(State::BROKEN) {
-            self.doom(index, CloseReason::Reset);
-            return None;
-        }
-        if !conn.output.state.contains(State::HALF_CLOSE) {
-            self.doom(index, CloseReason::Eof);
-            return None;
-        }
-        conn.output.state.insert(State::ENDED);
-        let tag = conn.tag;
-        Some(Event::Ended { conn: self.conns.id(index), tag })
-    }
-
-    /// A send is done. More output may have come meanwhile.
-    #[inline]
-    fn sent(&mut self, index: u32, result: i32) {
-        self.under_way -= 1;
-        let conn = self.conns.at(index);
-        conn.output.state.remove(State::SENDING);
-        conn.output.frozen = false;
-        if conn.gather != NONE {
-            self.free_gathers.push(conn.gather);
-            conn.gather = NONE;
-        }
-        if conn.output.state.intersects(State::GONE | State::DOOMED) {
-            conn.output.clear(&mut self.blocks);
-            self.free_if_gone(index);
-            return;
-        }
-        match usize::try_from(result) {
-            Ok(taken) => {
-                self.counters.sends += 1;
-                self.counters.sent_bytes += taken as u64;
-                conn.output.advance(taken, &mut self.blocks);
-            }
-            Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) => {}
-            Err(_) => return self.failed_to_send(index, -result),
-        }
-        if !conn.output.is_empty() {
-            // Either the peer is slow or this was appended during the send; both are rare enough
-            // to look after memory here.
-            if !conn.output.state.contains(State::DIRTY) {
-                self.counters.short_sends += 1;
-                conn.output.detach();
-                self.send(index);
-            }
-        }
-        self.check_drained(index);
-        let conn = self.conns.at(index);
-        if conn.output.is_empty() && conn.output.state.contains(State::FINISHING) {
-            self.finished(index);
-        }
-    }
-
-    #[cold]
-    fn failed_to_send(&mut self, index: u32, errno: i32) {
-        let conn = self.conns.at(index);
-        if matches!(errno, libc::EPIPE | libc::ECONNRESET) && conn.is_reading() {
-            // What the peer said before it left is still to be read; the end comes with it.
-            conn.output.clear(&mut self.blocks);
-            conn.output.state.insert(State::BROKEN);
-        } else {
-            self.doom(index, reason_of(errno));
-        }
     }
 
     /// The result of a connection attempt is there.
@@ -722,61 +555,6 @@ impl Uring {
         self.counters
     }
 
-    /// Hands the front of the output to the kernel, unless it is busy with an earlier part.
-    #[inline]
-    fn send(&mut self, index: u32) {
-        let conn = self.conns.at(index);
-        let not = State::SENDING | State::CONNECTING | State::DOOMED | State::GONE;
-        if conn.output.is_empty() || conn.output.state.intersects(not) {
-            return;
-        }
-        let fd = Fd(conn.raw_fd());
-        let entry = if let Some(bytes) = conn.output.contiguous() {
-            let length = bytes.len().min(SEND_MAX) as u32;
-            opcode::Send::new(fd, bytes.as_ptr(), length).flags(libc::MSG_NOSIGNAL).build()
-        } else {
-            let number = self.free_gathers.pop().unwrap_or_else(|| {
-                self.gathers.push(Gather::new());
-                self.gathers.len() as u32 - 1
-            });
-            conn.gather = number;
-            let gather = &mut self.gathers[number as usize];
-            gather.describe(&conn.output);
-            opcode::SendMsg::new(fd, &raw const gather.header)
-                .flags(libc::MSG_NOSIGNAL as u32)
-                .build()
-        };
-        conn.output.frozen = true;
-        conn.output.state.insert(State::SENDING);
-        self.submit(entry.user_data(SEND | u64::from(index)));
-    }
-
-    /// Reports that the output fell below the mark, if somebody asked.
-    #[inline]
-    fn check_drained(&mut self, index: u32) {
-        let conn = self.conns.at(index);
-        if conn.drained_below > 0 && conn.output.unsent() < conn.drained_below as usize {
-            conn.drained_below = 0;
-            self.pending.push_back(Pending::Drained(self.conns.id(index)));
-        }
-    }
-
-    /// The last output of a finishing connection is with the kernel.
-    #[cold]
-    fn finished(&mut self, index: u32) {
-        if let Some(fd) = &self.conns.at(index).fd {
-            let _ = rustix::net::shutdown(fd, Shutdown::Write);
-            // Closing with unread input would send a reset, which can overtake our last reply.
-            for _ in 0..LAST_READS_MAX {
-                match rustix::net::recv(fd, &mut self.spare_line, RecvFlags::DONTWAIT) {
-                    Ok((_, length)) if length > 0 => {}
-                    _ => break,
-                }
-            }
-        }
-        self.doom(index, CloseReason::Finished);
-    }
-
     /// Makes `Closed` the next and last event of a connection.
     #[cold]
     fn doom(&mut self, index: u32, reason: CloseReason) {
@@ -826,35 +604,6 @@ impl Uring {
             state.insert(State::CHANGED);
             self.changed.push(index);
         }
-    }
-
-    /// Starts and stops receives as this turn demands. A pause that was taken back costs nothing.
-    fn apply_changes(&mut self) {
-        let mut changed = std::mem::take(&mut self.changed);
-        for index in changed.drain(..) {
-            let conn = self.conns.at(index);
-            if !conn.output.state.contains(State::CHANGED) {
-                continue;
-            }
-            conn.output.state.remove(State::CHANGED);
-            let state = conn.output.state;
-            let large = state.contains(State::WANTS_LARGE);
-            let fits = large == state.contains(State::RECEIVES_LARGE);
-            if state.contains(State::RECEIVING) {
-                let stops = !conn.is_reading() || !fits;
-                if stops && !state.contains(State::STOPPING) {
-                    conn.output.state.insert(State::STOPPING);
-                    self.cancel(RECEIVE | u64::from(index));
-                }
-            } else if conn.is_reading() && conn.fd.is_some() {
-                conn.output.state.set(State::RECEIVES_LARGE, large);
-                conn.output.state.insert(State::RECEIVING);
-                let group = self.buffers[usize::from(large)].group();
-                let receive = opcode::RecvMulti::new(Fd(conn.raw_fd()), group).build();
-                self.submit(receive.user_data(RECEIVE | u64::from(index)));
-            }
-        }
-        self.changed = changed;
     }
 
     #[cold]
@@ -912,27 +661,6 @@ impl Uring {
                 self.done.extend(self.ring.completion());
             }
         }
-    }
-}
-
-impl Gather {
-    fn new() -> Box<Gather> {
-        let empty = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        // SAFETY: all zeroes are a message header without name, pieces and control data.
-        let header = unsafe { std::mem::zeroed() };
-        Box::new(Gather { header, slices: [empty; GATHER_MAX] })
-    }
-
-    /// Points at the front of `output`.
-    fn describe(&mut self, output: &Output<State>) {
-        let mut slices = [IoSlice::new(&[]); GATHER_MAX];
-        let (count, _) = output.gather(&mut slices);
-        for (place, slice) in self.slices.iter_mut().zip(&slices[..count]) {
-            place.iov_base = slice.as_ptr().cast_mut().cast();
-            place.iov_len = slice.len();
-        }
-        self.header.msg_iov = self.slices.as_mut_ptr();
-        self.header.msg_iovlen = count as _;
     }
 }
 
