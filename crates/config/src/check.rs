@@ -26,6 +26,10 @@ pub fn check(name: &str, bytes: &[u8]) -> Vec<Diagnostic> {
 
 /// A format other than the native one, by the file's ending or its beginning.
 fn foreign_format(name: &str, text: &str) -> Option<&'static str> {
+    let file = Path::new(name).file_name().and_then(|file| file.to_str()).unwrap_or("");
+    if file == "momento_proxy.toml" || text.lines().any(|line| line.trim_end() == "[[cache]]") {
+        return Some("a file of Momento Proxy (TOML)");
+    }
     let ending = Path::new(name).extension().and_then(|ending| ending.to_str()).unwrap_or("");
     match ending.to_ascii_lowercase().as_str() {
         "toml" => return None,
@@ -65,6 +69,8 @@ mod tests {
             ("nutcracker.yml", "alpha:\n", "nutcracker"),
             ("a.JSON", "{}", "mcrouter"),
             ("config", " {\"pools\": {}}", "mcrouter"),
+            ("momento_proxy.toml", "", "Momento"),
+            ("a.toml", "[proxy]\nthreads = 2\n[[cache]]\n", "Momento"),
             ("routelib.lua", "function f() end", "Lua"),
         ] {
             let messages = messages(name, text.as_bytes());

@@ -1,8 +1,8 @@
 //! A mistake in a configuration: what is wrong, where, and how to mend it.
 //!
 //! Front-ends make [`Diagnostic`]s through a `Source`; `keyway check`, `serve` and reload show
-//! them, as text with the line and a caret ([`to_text`]) or as JSON ([`to_json`]). A diagnostic carries
-//! its place in full, so it can be logged where the text of the file is no longer at hand.
+//! them, as text with the line and a caret ([`to_text`]) or as JSON ([`to_json`]). A diagnostic
+//! carries its place in full, so it can be logged where the text of the file is no longer at hand.
 
 use std::fmt;
 use std::ops::Range;
@@ -95,6 +95,8 @@ fn excerpt<'a>(text: &'a str, finding: &Diagnostic) -> (&'a str, usize, Range<us
     let at = floor_boundary(text, finding.span.start);
     let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
     let end = text[at..].find('\n').map_or(text.len(), |newline| at + newline);
+    // What stands far behind the place would be cut off by the renderer anyway.
+    let end = floor_boundary(text, end.min(at + EXCERPT_BYTES_MAX));
     let stop = floor_boundary(text, finding.span.end).clamp(at, end);
     (&text[start..end], finding.line, at - start..stop - start)
 }
@@ -213,6 +215,9 @@ impl<'a> Findings<'a> {
         self.list.push(self.source.diagnostic(severity, span, message, help));
     }
 }
+
+/// Most bytes of a line that are shown behind the place of a finding.
+const EXCERPT_BYTES_MAX: usize = 400;
 
 /// The nearest character boundary at or before `at`.
 fn floor_boundary(text: &str, at: usize) -> usize {

@@ -1,9 +1,10 @@
 //! memcached's command line: argv and `-o` words become a configuration on the embedded store.
 //!
 //! [`parse`] mirrors `getopt_long` and the messages and exit codes of memcached 1.6.45. What
-//! concerns the process (daemonizing, users, files) is returned as [`ProcessOptions`] for the binary
-//! to carry out. Tuning words that have no meaning for our store are checked and kept in `Settings`, so that
-//! `stats settings` repeats them. What is not there yet is refused by name, with the way out.
+//! concerns the process (daemonizing, users, files) is returned as [`ProcessOptions`] for the
+//! binary to carry out. Tuning words that have no meaning for our store are checked and kept in
+//! `Settings`, so that `stats settings` repeats them. What is not there yet is refused by name,
+//! with the way out.
 
 mod flag;
 mod getopt;

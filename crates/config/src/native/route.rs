@@ -137,7 +137,8 @@ impl<'t, 'f, 's> Routes<'t, 'f, 's> {
     /// Whether a route is the embedded store itself.
     pub(super) fn is_store(&self, id: RouteId) -> bool {
         let mut id = id;
-        for _ in 0..=self.slots.len() {
+        // Longer chains of names are refused once the graph is complete.
+        for _ in 0..=DEPTH_MAX {
             match &self.slots[id].body {
                 Body::Same(target) => id = *target,
                 body => return matches!(body, Body::Kind(RouteKind::Store)),
@@ -153,27 +154,27 @@ impl<'t, 'f, 's> Routes<'t, 'f, 's> {
 
     /// Checks the graph and gives the routes of the model.
     pub(super) fn finish(mut self, listeners: &[(Listener, Range<usize>)]) -> Vec<Route> {
-        // With errors, what seems unused may only be misspelt where it is used.
-        if self.check_graph() && !self.findings.borrow().has_errors() {
-            self.warn_unused(listeners);
+        self.check_graph();
+        if self.findings.borrow().has_errors() {
+            // Nothing will run; and what seems unused may only be misspelt where it is used.
+            return Vec::new();
         }
+        self.warn_unused(listeners);
         let ids = 0..self.slots.len();
         let kinds: Vec<RouteKind> = ids.map(|id| self.kind_of(id)).collect();
         let names = self.slots.drain(..).map(|slot| slot.name);
         names.zip(kinds).map(|(name, kind)| Route { name, kind }).collect()
     }
 
-    /// The kind of a route, following names. Anything where there were errors.
-    fn kind_of(&self, id: RouteId) -> RouteKind {
-        let mut id = id;
-        for _ in 0..=self.slots.len() {
+    /// The kind of a route, following names. Only for a graph without errors.
+    fn kind_of(&self, mut id: RouteId) -> RouteKind {
+        loop {
             match &self.slots[id].body {
                 Body::Kind(kind) => return kind.clone(),
                 Body::Same(target) => id = *target,
-                Body::Unknown => break,
+                Body::Unknown => unreachable!("a route that cannot be read is an error"),
             }
         }
-        RouteKind::Null
     }
 
     fn body(&mut self, value: Value<'t>, path: &str) -> Body {
@@ -444,9 +445,8 @@ impl<'t, 'f, 's> Routes<'t, 'f, 's> {
         listed(self.pool_spans.iter().map(|(name, _)| name.as_str()))
     }
 
-    /// Reports cycles, and requests that would take too many steps or legs. Gives whether the graph
-    /// has no cycle.
-    fn check_graph(&self) -> bool {
+    /// Reports cycles, and requests that would take too many steps or legs.
+    fn check_graph(&self) {
         let mut walk = Walk { seen: vec![Seen::No; self.slots.len()], stack: Vec::new() };
         for start in 0..self.slots.len() {
             if let Some(cycle) = self.walk_from(start, &mut walk) {
@@ -454,8 +454,7 @@ impl<'t, 'f, 's> Routes<'t, 'f, 's> {
                     cycle.iter().map(|id| self.slots[*id].name.as_str()).collect();
                 let message = format!("routes lead in a circle: `{}`", names.join("` → `"));
                 let help = "a request would never arrive; let one of them lead elsewhere";
-                self.error(self.slots[cycle[0]].span.clone(), message, help);
-                return false;
+                return self.error(self.slots[cycle[0]].span.clone(), message, help);
             }
         }
         for (seen, slot) in walk.seen.iter().zip(&self.slots) {
@@ -468,7 +467,6 @@ impl<'t, 'f, 's> Routes<'t, 'f, 's> {
                 self.error(slot.span.clone(), message, format!("at most {LEGS_MAX} times"));
             }
         }
-        true
     }
 
     /// Visits all routes below `start`, children first, without recursion: files may nest deeply by
@@ -512,13 +510,14 @@ impl<'t, 'f, 's> Routes<'t, 'f, 's> {
         let most = below.iter().map(|child| of(child).1).max().unwrap_or(1);
         let sum = below.iter().map(|child| of(child).1).fold(0, u64::saturating_add);
         match &self.slots[id].body {
-            Body::Same(_) => Seen::Done { depth: deepest, legs: most },
             Body::Kind(
                 RouteKind::Failover { .. }
                 | RouteKind::AllSync { .. }
                 | RouteKind::AllFastest { .. },
             ) => Seen::Done { depth: deepest + 1, legs: sum },
-            Body::Kind(_) | Body::Unknown => Seen::Done { depth: deepest + 1, legs: most },
+            Body::Kind(_) | Body::Same(_) | Body::Unknown => {
+                Seen::Done { depth: deepest + 1, legs: most }
+            }
         }
     }
 

@@ -542,3 +542,14 @@ error: `workers` must be from 1 to 1024
     assert_eq!(json[0]["severity"], "error");
     assert_eq!(json.as_array().unwrap().len(), found.len());
 }
+
+#[test]
+fn long_chains_of_names_are_refused_in_no_time() {
+    let mut lines = String::from("m = \"r0\"\n");
+    for level in 0..20_000 {
+        lines.push_str(&format!("r{level} = \"r{}\"\n", level + 1));
+    }
+    lines.push_str("r20000 = \"a\"\n");
+    let found = findings(&with_routes(&lines));
+    assert!(found[0].contains("nested too deeply"), "{}", found[0]);
+}
