@@ -217,7 +217,8 @@ pub fn engine_from_environment() -> Result<Option<EngineChoice>, String> {
     }
 }
 
-fn command_class(word: &str) -> Result<CommandClass, String> {
+/// Reads a class of commands by its name or by that of a command.
+pub fn command_class(word: &str) -> Result<CommandClass, String> {
     // `gets`, `mg`, `incr` and so on are what people type; they mean their class.
     let class = match word {
         "gets" | "mg" => CommandClass::Get,
@@ -227,15 +228,11 @@ fn command_class(word: &str) -> Result<CommandClass, String> {
         "gat" | "gats" => CommandClass::Touch,
         _ => {
             let known = CommandClass::ALL.into_iter().find(|class| class.name() == word);
-            return known.ok_or_else(|| "use get, set, delete, arith, touch or other".into());
+            let classes = "use get, set, delete, arith, touch or other";
+            return known.ok_or_else(|| format!("unknown class of commands \"{word}\": {classes}"));
         }
     };
     Ok(class)
-}
-
-/// Reads a class of commands from a request of the admin API, in the words of the command line.
-pub fn parse_command_class(word: &str) -> Result<CommandClass, String> {
-    command_class(word)
 }
 
 fn listen_address(word: &str) -> Result<SocketAddr, String> {

@@ -284,7 +284,7 @@ fn store_text(store: Option<&StoreOptions>) -> String {
     let bytes = store.map_or(0, |store| store.memory_bytes_max);
     match bytes {
         0 => "embedded store".into(),
-        _ if bytes % (1 << 30) == 0 => format!("embedded store of {} GiB", bytes >> 30),
+        _ if bytes.is_multiple_of(1 << 30) => format!("embedded store of {} GiB", bytes >> 30),
         _ => format!("embedded store of {} MiB", bytes >> 20),
     }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
+use keyway_proxy::config::CommandClass;
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -69,40 +70,35 @@ async fn show_stats(State(shared): State<Arc<Shared>>) -> Response {
     answer(stats::all(&shared.status))
 }
 
-/// What `/api/v1/explain` is asked.
-#[derive(Debug, Deserialize)]
-struct Question {
-    key: String,
-    command: Option<String>,
-    listener: Option<String>,
+async fn explain(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
+    match answer_explain(&shared, uri.query().unwrap_or("")) {
+        Ok(explanation) => answer(explanation),
+        Err(reason) => {
+            let help = "ask /api/v1/explain?key=KEY, perhaps with &command=set and &listener=NAME";
+            failure(StatusCode::BAD_REQUEST, &reason, help).into_response()
+        }
+    }
 }
 
-async fn explain(
-    State(shared): State<Arc<Shared>>,
-    question: Result<Query<Question>, axum::extract::rejection::QueryRejection>,
-) -> Response {
-    let help = "ask /api/v1/explain?key=KEY, perhaps with &command=set and &listener=NAME";
-    let question = match question {
-        Ok(Query(question)) => question,
-        Err(error) => {
-            let reason = error.body_text();
-            return failure(StatusCode::BAD_REQUEST, &reason, help).into_response();
+fn answer_explain(shared: &Shared, query: &str) -> Result<Value, String> {
+    let mut key = None;
+    let (mut class, mut listener) = (CommandClass::Get, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        // Keys are bytes, not text; and a `+` is a `+`, because no key has a space in it.
+        let bytes: Vec<u8> = percent_decode_str(value).collect();
+        let text = || String::from_utf8_lossy(&bytes).into_owned();
+        match name {
+            "key" => key = Some(bytes),
+            "listener" => listener = Some(text()),
+            "command" => class = cli::command_class(&text())?,
+            _ => return Err(format!("unknown parameter \"{name}\"")),
         }
-    };
-    let class = match cli::parse_command_class(question.command.as_deref().unwrap_or("get")) {
-        Ok(class) => class,
-        Err(reason) => {
-            let reason = format!("unknown class of commands: {reason}");
-            return failure(StatusCode::BAD_REQUEST, &reason, help).into_response();
-        }
-    };
-    let view = shared.status.view();
-    let listener = question.listener.as_deref();
-    let key = question.key.as_bytes();
-    match cli::explain::explain(&view.config, listener, class, key) {
-        Ok(explanation) => answer(cli::explain::to_json(&explanation)),
-        Err(reason) => failure(StatusCode::BAD_REQUEST, &reason, help).into_response(),
     }
+    let key = key.ok_or("the parameter \"key\" is missing")?;
+    let config = shared.status.view().config;
+    let explanation = cli::explain::explain(&config, listener.as_deref(), class, &key)?;
+    Ok(cli::explain::to_json(&explanation))
 }
 
 async fn reload(State(shared): State<Arc<Shared>>) -> Response {
