@@ -249,6 +249,12 @@ impl Engine {
         backend!(&self.backend, b => b.unsent(conn))
     }
 
+    /// How many bytes of output the kernel has not taken yet, over all connections.
+    #[inline]
+    pub fn unsent_total(&self) -> usize {
+        backend!(&self.backend, b => b.unsent_total())
+    }
+
     /// Sends all output written since the last flush, as far as the peers take it; the rest follows
     /// by itself. io_uring submits small amounts only with the next `poll`, so a worker that stops
     /// after flushing polls once more or drops the engine. Errors arrive later as `Closed`.

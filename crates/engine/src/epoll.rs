@@ -417,7 +417,7 @@ impl Epoll {
         if let Some(to) = self.conns.get_mut(conn)
             && to.takes_output()
         {
-            to.output.share(part);
+            to.output.share(part, &mut self.blocks);
             self.wrote(conn.index, length);
         }
     }
@@ -427,7 +427,7 @@ impl Epoll {
             && to.takes_output()
         {
             let before = to.output.unsent();
-            to.output.own(bytes);
+            to.output.own(bytes, &mut self.blocks);
             let length = to.output.unsent() - before;
             if length > 0 {
                 self.wrote(conn.index, length);
@@ -463,6 +463,10 @@ impl Epoll {
         }
         // Nothing in `send` marks a connection dirty, so the list is handed back with its memory.
         self.dirty = dirty;
+    }
+
+    pub(crate) fn unsent_total(&self) -> usize {
+        self.blocks.unsent()
     }
 
     #[inline]

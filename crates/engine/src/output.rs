@@ -40,9 +40,11 @@ enum Piece {
     Foreign { bytes: Foreign, sent: usize },
 }
 
-/// Unused blocks by size, newest on top.
+/// Unused blocks by size, newest on top, and the sum of what all outputs hold.
 #[derive(Default)]
 pub(crate) struct Blocks {
+    /// Unsent bytes of all outputs that use these blocks.
+    unsent: usize,
     free: [Vec<Vec<u8>>; BLOCK_BYTES.len()],
 }
 
@@ -72,6 +74,7 @@ impl<S> Output<S> {
     /// Appends a copy of `bytes`.
     #[inline]
     pub(crate) fn copy(&mut self, bytes: &[u8], blocks: &mut Blocks) {
+        blocks.unsent += bytes.len();
         if self.block.capacity() - self.block.len() >= bytes.len() {
             self.block.extend_from_slice(bytes);
         } else {
@@ -98,16 +101,18 @@ impl<S> Output<S> {
     }
 
     /// Appends `chunk` without a copy.
-    pub(crate) fn share(&mut self, chunk: Chunk) {
+    pub(crate) fn share(&mut self, chunk: Chunk, blocks: &mut Blocks) {
         let bytes = chunk.len();
+        blocks.unsent += bytes;
         self.queue_block();
         self.queue(Piece::Chunk { chunk, sent: 0 }, bytes);
     }
 
     /// Appends foreign memory.
-    pub(crate) fn own(&mut self, bytes: Box<dyn AsRef<[u8]>>) {
+    pub(crate) fn own(&mut self, bytes: Box<dyn AsRef<[u8]>>, blocks: &mut Blocks) {
         let bytes = Foreign::new(bytes);
         let length = bytes.len();
+        blocks.unsent += length;
         self.queue_block();
         self.queue(Piece::Foreign { bytes, sent: 0 }, length);
     }
@@ -159,6 +164,7 @@ impl<S> Output<S> {
 
     /// Forgets the first `bytes` bytes, which the kernel took.
     pub(crate) fn advance(&mut self, bytes: usize, blocks: &mut Blocks) {
+        blocks.unsent -= bytes;
         let mut left = bytes;
         while let Some(earlier) = &mut self.earlier {
             left = earlier.advance(left, blocks);
@@ -186,6 +192,7 @@ impl<S> Output<S> {
 
     /// Drops all output.
     pub(crate) fn clear(&mut self, blocks: &mut Blocks) {
+        blocks.unsent -= self.unsent();
         if let Some(mut earlier) = self.earlier.take() {
             let bytes = earlier.bytes;
             earlier.advance(bytes, blocks);
@@ -255,6 +262,11 @@ impl<S> fmt::Debug for Output<S> {
 }
 
 impl Blocks {
+    /// Unsent bytes of all outputs together.
+    pub(crate) fn unsent(&self) -> usize {
+        self.unsent
+    }
+
     /// A block of at least `least` bytes, of the size `class` if that is enough.
     fn take(&mut self, class: u8, least: usize) -> Vec<u8> {
         let class = class as usize;
@@ -330,9 +342,9 @@ mod tests {
                 let shared = vec![round + 50; 1500];
                 let owned = vec![round + 100; 900];
                 output.copy(&copied, &mut blocks);
-                output.share(Chunk::copied_from(&shared).slice(100..1400));
-                output.own(Box::new(owned.clone()));
-                output.own(Box::new(Vec::new()));
+                output.share(Chunk::copied_from(&shared).slice(100..1400), &mut blocks);
+                output.own(Box::new(owned.clone()), &mut blocks);
+                output.own(Box::new(Vec::new()), &mut blocks);
                 output.copy(&copied, &mut blocks);
                 expected.extend([&copied[..], &shared[100..1400], &owned, &copied].concat());
             }
@@ -341,6 +353,7 @@ mod tests {
             while !output.is_empty() {
                 sent.extend(send(&mut output, &mut blocks, step));
                 assert_eq!(output.unsent() + sent.len(), expected.len());
+                assert_eq!(blocks.unsent(), output.unsent());
                 output.detach();
             }
             assert_eq!(sent, expected);
@@ -372,6 +385,7 @@ mod tests {
             assert_eq!(output.block.capacity(), expected);
             output.clear(&mut blocks);
         }
+        assert_eq!(blocks.unsent(), 0);
         assert_eq!(blocks.free[0].len() + blocks.free[1].len() + blocks.free[2].len(), 3);
     }
 
@@ -392,8 +406,8 @@ mod tests {
     fn small_parts_do_not_keep_large_chunks() {
         let (mut output, mut blocks) = (Output::new(()), Blocks::default());
         let chunk = Chunk::copied_from(&[7; 10_000]);
-        output.share(chunk.slice(0..2000));
-        output.share(chunk.slice(2000..9000));
+        output.share(chunk.slice(0..2000), &mut blocks);
+        output.share(chunk.slice(2000..9000), &mut blocks);
         output.detach();
         let pieces = &output.earlier.as_ref().expect("two pieces were queued").pieces;
         assert!(matches!(pieces[0], Piece::Block { .. }));

@@ -427,7 +427,7 @@ impl Uring {
         if let Some(to) = self.conns.get_mut(conn)
             && to.takes_output()
         {
-            to.output.share(part);
+            to.output.share(part, &mut self.blocks);
             self.wrote(conn.index, length);
         }
     }
@@ -437,7 +437,7 @@ impl Uring {
             && to.takes_output()
         {
             let before = to.output.unsent();
-            to.output.own(bytes);
+            to.output.own(bytes, &mut self.blocks);
             let length = to.output.unsent() - before;
             if length > 0 {
                 self.wrote(conn.index, length);
@@ -476,6 +476,10 @@ impl Uring {
             // The bytes are in the cache now; they would not be after more work.
             let _ = self.ring.submit();
         }
+    }
+
+    pub(crate) fn unsent_total(&self) -> usize {
+        self.blocks.unsent()
     }
 
     #[inline]

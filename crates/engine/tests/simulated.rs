@@ -89,6 +89,7 @@ fn echo_world(seed: u64, faults: Faults) -> History {
         echo_turn(&mut engine, &mut log);
     }
     let talks = talks.into_iter().map(|(bytes, got)| (bytes, got.take())).collect();
+    assert!(engine.open_conns() > 0 || engine.unsent_total() == 0);
     (world.digest(), log, talks)
 }
 

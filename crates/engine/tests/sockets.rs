@@ -287,6 +287,7 @@ fn drained_comes_once_below_the_mark(mut engine: Engine) {
         other => panic!("{other:?}"),
     });
     assert!(unsent < 100_000);
+    assert_eq!(engine.unsent_total(), engine.unsent(id));
     wait_until_sent(&mut engine, id);
     assert!(settle(&mut engine).is_empty(), "one request, one event");
     engine.notify_drained(id, 1);
@@ -518,7 +519,7 @@ fn close_with_output_under_way_is_safe(mut engine: Engine) {
         drop(far);
     }
     assert!(settle(&mut engine).is_empty());
-    assert_eq!(engine.open_conns(), 0);
+    assert_eq!((engine.open_conns(), engine.unsent_total()), (0, 0));
 }
 
 fn reset_comes_after_the_bytes_before_it(mut engine: Engine) {

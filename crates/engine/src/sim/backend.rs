@@ -278,7 +278,7 @@ impl Sim {
         if let Some(to) = self.conns.get_mut(id)
             && to.takes_output()
         {
-            to.output.share(part);
+            to.output.share(part, &mut self.blocks);
             self.wrote(id, length);
         }
     }
@@ -289,7 +289,7 @@ impl Sim {
             && to.takes_output()
         {
             let before = to.output.unsent();
-            to.output.own(bytes);
+            to.output.own(bytes, &mut self.blocks);
             let length = to.output.unsent() - before;
             if length > 0 {
                 self.wrote(id, length);
@@ -324,6 +324,10 @@ impl Sim {
                 self.send(id);
             }
         }
+    }
+
+    pub(crate) fn unsent_total(&self) -> usize {
+        self.blocks.unsent()
     }
 
     pub(crate) fn unflushed(&self) -> usize {
