@@ -8,7 +8,7 @@
 //! What it promises: memory in use never passes `memory_bytes_max` (values kept by [`Held`]
 //! count, and are the only thing that can keep it full); an item is visible from the moment
 //! `put` returns until it is removed, overwritten, expired, flushed or evicted, and never again;
-//! a hit allocates nothing. All `unsafe` is in map.rs.
+//! a hit allocates nothing. All `unsafe` is in map.rs and lock.rs.
 
 mod check;
 mod dump;
@@ -17,6 +17,7 @@ mod evict;
 mod ghost;
 mod hash;
 mod item;
+mod lock;
 mod map;
 mod memory;
 mod options;

@@ -1,4 +1,4 @@
-//! Memory from the operating system, as owned slices. All of the crate's `unsafe` is here.
+//! Memory from the operating system, as owned slices.
 //!
 //! The store does not use the process allocator for its bulk: what it counts must be what the
 //! kernel counts, so it maps pages itself and gives them back page by page. [`Region`] is one

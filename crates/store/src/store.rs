@@ -6,14 +6,15 @@
 use crate::entry::Entry;
 use crate::hash::KeyHash;
 use crate::item::{Held, Item};
+use crate::lock::{Guard, Lock};
 use crate::memory::{Extent, Memory, SEGMENT_BYTES};
 use crate::options::{Now, Options};
 use crate::shard::{Moment, Queue, Shard};
 use crate::stats::{ClassStats, Stats};
 use crate::table::Table;
 use crate::watch::Watch;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Most shards.
 const SHARDS_MAX: u32 = 1024;
@@ -51,7 +52,7 @@ pub enum PutError {
 
 /// The cache. Share it by `Arc`; every method takes `&self`.
 pub struct Store {
-    shards: Box<[Padded]>,
+    shards: Box<[Lock<Shard>]>,
     memory: Arc<Memory>,
     watch: Watch,
     pub(crate) item_bytes_max: u32,
@@ -64,10 +65,6 @@ pub struct Store {
     swept: AtomicUsize,
 }
 
-/// A lock on cache lines of its own.
-#[repr(align(128))]
-struct Padded(Mutex<Shard>);
-
 impl Store {
     /// Makes an empty store. Memory is taken from the system as items come.
     pub fn new(options: Options) -> Store {
@@ -76,10 +73,10 @@ impl Store {
         let wanted = options.shards.map_or(fitting, u64::from).next_power_of_two();
         let count = wanted.clamp(1, u64::from(SHARDS_MAX)).min(bound) as usize;
         let memory = Memory::new(options.memory_bytes_max, options.huge_pages);
-        let shard_bytes = size_of::<Padded>() + std::mem::size_of_val(&*Shard::new().classes);
+        let shard_bytes = size_of::<Lock<Shard>>() + std::mem::size_of_val(&*Shard::new().classes);
         memory.budget.charge_anyway((count * shard_bytes) as u64);
         Store {
-            shards: (0..count).map(|_| Padded(Mutex::new(Shard::new()))).collect(),
+            shards: (0..count).map(|_| Lock::new(Shard::new())).collect(),
             memory: Arc::new(memory),
             watch: Watch::default(),
             item_bytes_max: options.item_bytes_max.min(1 << 30),
@@ -277,10 +274,8 @@ impl Store {
     }
 
     #[inline]
-    pub(crate) fn lock(&self, index: usize) -> MutexGuard<'_, Shard> {
-        // A panic under the lock aborts the process in release builds; in tests the books are
-        // checked anyway.
-        self.shards[index].0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self, index: usize) -> Guard<'_, Shard> {
+        self.shards[index].lock()
     }
 
     /// Room for a record of `bytes` at the end of a queue of `shard`.
@@ -377,12 +372,7 @@ impl Store {
                 }
                 continue;
             }
-            let donor = match self.shards[index].0.try_lock() {
-                Ok(donor) => Some(donor),
-                Err(TryLockError::Poisoned(donor)) => Some(donor.into_inner()),
-                Err(TryLockError::WouldBlock) => None,
-            };
-            if let Some(mut donor) = donor
+            if let Some(mut donor) = self.shards[index].try_lock()
                 && donor.bytes() >= fair
                 && donor.evict(moment, bytes)
             {
