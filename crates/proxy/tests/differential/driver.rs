@@ -2,19 +2,27 @@
 
 use keyway_proto::memcached::binary::{BinaryCut, HEADER_BYTES, cut_request};
 use keyway_proto::memcached::{Cut, LineLimits, cut_with};
-use keyway_proxy::config::Allow;
+use keyway_proxy::config::{Allow, User};
 use keyway_proxy::local::{
-    Admission, Context, Facts, Next, Output, Session, Settings, Shared, admit, binary, execute,
-    more,
+    Admission, Context, Facts, Next, Output, Session, Settings, Shared, Watching, admit, binary,
+    execute, more,
 };
 use keyway_store::{Options, Store};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One client of the embedded store.
 pub struct Local {
-    store: Arc<Store>,
-    shared: Arc<Shared>,
+    pub store: Arc<Store>,
+    pub shared: Arc<Shared>,
+    /// What the client may do.
+    pub allow: Allow,
+    /// Who may use the store; empty for everybody.
+    pub users: Vec<User>,
+    /// Seconds that the clock is ahead of time.
+    pub ahead: u64,
+    /// Given when the client asked to watch.
+    pub watching: Option<Watching>,
     started: Instant,
     session: Session,
     pending: Vec<u8>,
@@ -23,10 +31,18 @@ pub struct Local {
 
 impl Local {
     pub fn new() -> Local {
+        Local::with(Settings::default(), Options::new(64 << 20))
+    }
+
+    pub fn with(settings: Settings, options: Options) -> Local {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         Local {
-            store: Arc::new(Store::new(Options::new(64 << 20))),
-            shared: Shared::new(Settings::default(), 1, unix, Box::new(Facts::default)),
+            store: Arc::new(Store::new(options)),
+            shared: Shared::new(settings, 1, unix, Box::new(Facts::default)),
+            allow: Allow { flush: true, ..Allow::default() },
+            users: Vec::new(),
+            ahead: 0,
+            watching: None,
             started: Instant::now(),
             session: Session::new(),
             pending: Vec::new(),
@@ -67,13 +83,14 @@ impl Local {
         let mut out = Output::new();
         let shared = Arc::clone(&self.shared);
         let store = Arc::clone(&self.store);
+        let users = self.users.clone();
         let ctx = Context {
             store: &store,
             shared: &shared,
             counters: shared.counters(0),
-            now: Shared::now(self.started.elapsed()),
-            allow: Allow { flush: true, ..Allow::default() },
-            users: &[],
+            now: Shared::now(self.started.elapsed() + Duration::from_secs(self.ahead)),
+            allow: self.allow,
+            users: &users,
             cfd: 1,
             is_pipelined: false,
         };
@@ -146,7 +163,11 @@ impl Local {
             match next {
                 Next::Continue => return true,
                 Next::More => next = more(ctx, &mut self.session, out),
-                Next::Close | Next::Shutdown { .. } | Next::Watch(_) => return false,
+                Next::Watch(watching) => {
+                    self.watching = Some(watching);
+                    return true;
+                }
+                Next::Close | Next::Shutdown { .. } => return false,
             }
         }
     }

@@ -6,12 +6,15 @@
 //! `KEYWAY_DIFFERENTIAL_SEED` (the first), `KEYWAY_DIFFERENTIAL_SEEDS` (how many) and
 //! `KEYWAY_DIFFERENTIAL_COMMANDS` make a run longer than the default few thousand commands.
 
+#[allow(dead_code)] // The conversations in `tests/local` use the rest.
 mod driver;
 mod replies;
 mod server;
 mod stream;
 
 use driver::Local;
+use keyway_proxy::local::Settings;
+use keyway_store::Options;
 use replies::{Learned, normal};
 use server::Memcached;
 use stream::Stream;
@@ -42,7 +45,8 @@ fn answers_are_memcacheds_byte_for_byte() {
 fn compare(seed: u64, commands: u64, memcached: &mut Memcached) -> Result<(), String> {
     let is_same_version = memcached.version() == keyway_proxy::local::COMPAT_VERSION;
     let mut stream = Stream::new(seed, is_same_version);
-    let mut local = Local::new();
+    let options = Options { cas_start: 100, ..Options::new(64 << 20) };
+    let mut local = Local::with(Settings::default(), options);
     let (mut ours_learned, mut theirs_learned) = (Learned::default(), Learned::default());
     let mut sent = 0;
     while sent < commands {

@@ -78,10 +78,10 @@ impl Stream {
     fn key(&mut self) -> String {
         match self.random.below(300) {
             0 => "k".repeat(250),
-            1 => "l".repeat(251),
+            1 if self.is_same_version => "l".repeat(251),
             2 => format!("tab\t{}", self.random.below(3)),
             3 => format!("\u{e9}t\u{e9}{}", self.random.below(3)),
-            4 => "noreply".into(),
+            4 if self.is_same_version => "noreply".into(),
             5..40 => format!("n{}", self.random.below(6)),
             _ => format!("key{}", self.random.below(40)),
         }
