@@ -66,10 +66,10 @@ fn request(ctx: &Context<'_>, session: &mut Session, bytes: &[u8]) -> Option<usi
             (body, execute(ctx, session, &head, value, &mut out))
         }
     };
-    // Dumps have lines of their own.
-    let is_dump = matches!(head.verb, Verb::LruCrawler | Verb::Stats | Verb::Watch);
+    // Administrative commands have lines of their own.
+    let is_plain = head.verb.has_key() || head.verb == Verb::Mn;
     let goes_on = drain(ctx, session, next, &mut out, |replies| {
-        assert!(is_dump || are_replies(replies), "{:?}", replies.escape_ascii().to_string());
+        assert!(!is_plain || are_replies(replies), "{:?}", replies.escape_ascii().to_string());
     });
     goes_on.then_some(head.line_bytes.saturating_add(usize::try_from(used).ok()?))
 }
