@@ -1,8 +1,8 @@
 //! The admin HTTP server: metrics, health, state, and the two orders an instance takes.
 //!
-//! It runs on the control thread and shares nothing with workers but counters. Peers are not trusted:
-//! headers and connections are bounded, slow ones are cut off, request bodies are never read, and
-//! requests that another web site caused are refused (`guard`).
+//! It runs on the control thread and shares nothing with workers but counters. Peers are not
+//! trusted: headers and connections are bounded, slow ones are cut off, request bodies are never
+//! read, and requests that another web site caused are refused (`guard`).
 
 pub mod api;
 mod effective;

@@ -1,7 +1,7 @@
 //! The command line of `keyway` itself; memcached's own is read by `keyway_config::memcached`.
 //!
-//! This file only names commands and options. Each command's work is in a module of its own: `serve`,
-//! `personality`, `cli::check`, `cli::explain`, `cli::ctl`, `bench`.
+//! This file only names commands and options. Each command's work is in a module of its own:
+//! `serve`, `personality`, `cli::check`, `cli::explain`, `cli::ctl`, `bench`.
 
 pub mod check;
 pub mod ctl;
@@ -89,7 +89,8 @@ pub struct Serve {
     #[arg(short, long, value_enum)]
     pub engine: Option<Engine>,
     /// Address of the embedded store, without --config [default: 127.0.0.1:11211]
-    #[arg(short, long, value_name = "ADDR", conflicts_with = "config", value_parser = listen_address)]
+    #[arg(short, long, value_name = "ADDR", conflicts_with = "config")]
+    #[arg(value_parser = listen_address)]
     pub listen: Option<SocketAddr>,
     /// Memory of the embedded store, such as 512m or 4g; overrides the file [default: 64m]
     #[arg(short, long, value_name = "SIZE", value_parser = size)]

@@ -1,9 +1,9 @@
 //! The control plane: one thread that starts the process, changes its configuration, and ends it.
 //!
-//! Start order: admin server, names, listeners, workers, ready. Afterwards everything that happens
+//! `start` brings everything up. Afterwards everything that happens
 //! (signals, orders of the admin API, ends of workers, answers of name servers, time) meets in
-//! [`Control::run`], which decides and tells workers by mail. It may stall or fail without a request
-//! noticing.
+//! [`Control::run`], which decides and tells workers by mail. It may stall or fail, and no request
+//! notices.
 
 pub mod deal;
 pub mod listeners;
@@ -11,6 +11,7 @@ mod names;
 pub mod phase;
 mod reload;
 mod signals;
+mod start;
 pub mod status;
 pub mod workers;
 
@@ -18,23 +19,19 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use keyway_engine::{Acceptor, AcceptorHandle, Keepalive, monotonic};
+use keyway_engine::{AcceptorHandle, monotonic};
 use keyway_proxy::config::{Bind, Config, ListenerId};
-use keyway_proxy::events;
-use keyway_proxy::local::{ConnEntry, Facts, Opened, Settings, Shared};
+use keyway_proxy::local::{ConnEntry, Opened, Settings, Shared};
 use keyway_proxy::setup::{Generation, Mail};
-use keyway_proxy::stats::Registry;
 use keyway_proxy::worker::Finish;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::admin::{self, Order};
-use crate::metrics::Process;
+use crate::admin::Order;
 use crate::report::Reporter;
 use crate::udp;
-use deal::{Dealer, Gate};
 use listeners::{Bound, Change, Failed, Listeners, Socket};
 use names::Names;
 use phase::{Input, Phase, Step};
@@ -42,20 +39,14 @@ use reload::{Loaded, Reloading};
 pub use reload::{Source, with_users};
 use signals::{Signal, Signals};
 use status::Status;
-use workers::{Ended, Supplies, Workers};
+use workers::{Ended, Workers};
 
-/// Events that workers may have ahead of the log before they are dropped.
-const EVENTS_MAX: usize = 8192;
 /// How often events are written and other small chores are done.
 const CHORES: Duration = Duration::from_millis(200);
 /// The same while accepting is paused: somebody waits for a place.
 const CHORES_PAUSED: Duration = Duration::from_millis(10);
 /// Time that workers get beyond the drain's deadline for noticing it.
 const DRAIN_SLACK: Duration = Duration::from_secs(1);
-/// Orders of the admin API that may wait for control.
-const ORDERS_MAX: usize = 16;
-/// Probing of idle clients, so that those that are gone without a word do not stay for ever.
-const CLIENT_KEEPALIVE: Keepalive = Keepalive { idle_s: 120, interval_s: 30, probes: 4 };
 
 /// What a front-end (the native command line, the personality) wants to have run.
 pub struct Plan {
@@ -129,13 +120,15 @@ pub enum End {
 pub fn run(plan: Plan) -> Result<End, Trouble> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(8)
+        .max_blocking_threads(names::QUESTIONS_MAX)
         .thread_name("names")
         .build()
         .map_err(|error| Trouble::System("starting the control thread's runtime", error))?;
     let end = runtime.block_on(async {
-        let mut control = Control::start(plan).await?;
-        Ok(control.run().await)
+        match start::start(plan).await? {
+            Some(mut control) => Ok(control.run().await),
+            None => Ok(End::Asked),
+        }
     });
     // Look-ups that hang in the resolver must not keep the process from ending.
     runtime.shutdown_background();
@@ -158,7 +151,6 @@ struct Control {
     listen_groups: Vec<Vec<ListenerId>>,
     status: Arc<Status>,
     shared: Arc<Shared>,
-    gate: Arc<Gate>,
     acceptor: AcceptorHandle,
     workers: Workers,
     workers_left: usize,
@@ -174,127 +166,12 @@ struct Control {
 }
 
 impl Control {
-    async fn start(mut plan: Plan) -> Result<Control, Trouble> {
-        // Before anything that takes time: a signal during the start must not be lost.
-        let signals = Signals::new().map_err(|error| Trouble::System("taking signals", error))?;
-        let registry = Registry::new(plan.config.workers);
-        let gate = Gate::new(
-            plan.config.limits.clients_max,
-            matches!(plan.manners, Manners::Memcached { refuse_over_limit: true }),
-        );
-        let store = Arc::new(reload::store(plan.config.store.as_ref()));
-        let base = plan.config.clone();
-        let config = Arc::new(base.clone());
-        let status = Status::new(config, registry.clone(), store.clone(), gate.clone());
-        let shared = shared(&status, plan.settings, plan.config.workers);
-        shared.prefixes.turn(plan.stats_detail);
-
-        let (order_sender, orders) = mpsc::channel(ORDERS_MAX);
-        let admin = Self::open_admin(&plan.config, plan.admin_is_optional).await?;
-        let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
-        if let Some(listener) = admin {
-            let shared = admin::Shared { status: status.clone(), orders: order_sender.clone() };
-            tokio::spawn(admin::serve(listener, shared));
-        }
-
-        let mut names = Names::default();
-        names::log(&names.learn(names::ask(names::wanted(&base)).await));
-        names.fill(&mut plan.config);
-
-        let mut listeners = Listeners::default();
-        let change =
-            listeners.prepare(&plan.config, &plan.listen_groups).map_err(Trouble::Listen)?;
-        listeners.commit(&change);
-
-        let generation = Arc::new(Generation {
-            number: 1,
-            config: plan.config,
-            listener_keys: change.keys.clone(),
-        });
-        let (event_sender, event_queue) = events::queue(EVENTS_MAX);
-        let (ended_sender, ended) = mpsc::unbounded_channel();
-        let supplies = Supplies {
-            generation: generation.clone(),
-            store,
-            registry: registry.clone(),
-            events: event_sender,
-            shared: shared.clone(),
-            started: status.started,
-        };
-        let config = &generation.config;
-        let workers = Workers::start(config.workers, config.engine, &supplies, &ended_sender)
-            .map_err(|error| Trouble::System("starting a worker", error))?;
-        if let Some(refusal) = &workers.refusal {
-            tracing::warn!("{refusal}; epoll is used instead");
-        }
-        let dealer = Dealer::new(workers.mail(), &status, shared.clone());
-        let acceptor = start_acceptor(config, dealer, &gate)
-            .map_err(|error| Trouble::System("starting the acceptor", error))?;
-
-        let (reloading, loaded) = Reloading::new(plan.source);
-        let (answers_sender, answers) = mpsc::channel(1);
-        let mut control = Control {
-            phase: Phase::Starting,
-            manners: plan.manners,
-            base,
-            names,
-            generation,
-            listeners,
-            entries: HashMap::new(),
-            udp: udp::Service::new(),
-            reloading,
-            listen_groups: plan.listen_groups,
-            status,
-            shared,
-            gate,
-            acceptor,
-            workers_left: workers.count(),
-            workers,
-            reporter: Reporter::new(event_queue),
-            signals,
-            orders,
-            ended,
-            loaded,
-            answers,
-            answers_sender,
-            deadline: None,
-            end: End::Asked,
-        };
-        let ready =
-            Ready { bound: &change.bound, admin: admin_address, engines: &control.workers.engines };
-        (plan.on_ready)(&ready);
-        control.open(change);
-        control.step(Input::Started);
-        control.publish();
-        Ok(control)
-    }
-
-    async fn open_admin(
-        config: &Config,
-        is_optional: bool,
-    ) -> Result<Option<tokio::net::TcpListener>, Trouble> {
-        let Some(address) = config.admin else { return Ok(None) };
-        match admin::bind(address).await {
-            Ok(listener) => Ok(Some(listener)),
-            Err(error) if is_optional => {
-                tracing::warn!(
-                    %address,
-                    %error,
-                    "the admin address is taken: going on without the admin server \
-                     (--admin ADDR chooses another one, --admin off silences this)"
-                );
-                Ok(None)
-            }
-            Err(error) => Err(Trouble::Admin(address, error)),
-        }
-    }
-
     /// Waits for whatever happens next, until it means the end.
     async fn run(&mut self) -> End {
         let mut refresh = tokio::time::interval_at(Instant::now() + names::REFRESH, names::REFRESH);
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let chores = if self.gate.is_paused() { CHORES_PAUSED } else { CHORES };
+            let chores = if self.status.gate.is_paused() { CHORES_PAUSED } else { CHORES };
             let deadline = self.deadline;
             let step = tokio::select! {
                 signal = self.signals.next() => self.signal(signal),
@@ -307,7 +184,7 @@ impl Control {
                 () = tokio::time::sleep(chores) => Step::Nothing,
             };
             self.reporter.round(&self.status);
-            self.gate.reconsider(&self.status.registry);
+            self.status.gate.reconsider(&self.status.registry);
             match step {
                 Step::Nothing => {}
                 Step::Reload => self.reloading.begin(),
@@ -411,7 +288,8 @@ impl Control {
                 ..Opened::default()
             };
             self.entries.insert(key, self.shared.conns.open(opened, now));
-            let mut addresses = self.gate.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut addresses =
+                self.status.gate.addresses.lock().unwrap_or_else(PoisonError::into_inner);
             addresses.insert(key, address);
             drop(addresses);
             match socket {
@@ -424,7 +302,8 @@ impl Control {
             if let Some(entry) = self.entries.remove(&key) {
                 self.shared.conns.close(&entry);
             }
-            let mut addresses = self.gate.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut addresses =
+                self.status.gate.addresses.lock().unwrap_or_else(PoisonError::into_inner);
             addresses.remove(&key);
             listeners::remove_file(&bind);
         }
@@ -491,42 +370,6 @@ async fn sleep_until(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
-}
-
-/// The store's surroundings, with what `stats` asks the process for.
-fn shared(status: &Arc<Status>, settings: Settings, workers: usize) -> Arc<Shared> {
-    let started_unix = status.started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let status = status.clone();
-    let facts = move || {
-        let process = Process::read();
-        let (accept_pauses, accept_paused_time) = status.gate.pauses();
-        Facts {
-            pid: std::process::id(),
-            user_time: process.user_time,
-            system_time: process.system_time,
-            is_accepting: status.view().phase == Phase::Ready && !status.gate.is_paused(),
-            accept_pauses,
-            accept_paused_time,
-            ..Facts::default()
-        }
-    };
-    // One more for the UDP thread.
-    Shared::new(settings, workers + 1, started_unix, Box::new(facts))
-}
-
-fn start_acceptor(
-    config: &Config,
-    mut dealer: Dealer,
-    gate: &Arc<Gate>,
-) -> io::Result<AcceptorHandle> {
-    let user_timeout = config.limits.client_user_timeout.as_millis();
-    let acceptor = Acceptor {
-        keepalive: Some(CLIENT_KEEPALIVE),
-        user_timeout_ms: u32::try_from(user_timeout).unwrap_or(u32::MAX),
-    };
-    let handle = acceptor.spawn(move |accepted| dealer.deal(accepted))?;
-    gate.attach(handle.clone());
-    Ok(handle)
 }
 
 /// An address as `stats conns` shows it.

@@ -1,7 +1,8 @@
 //! `/metrics`: everything that is counted, in the OpenMetrics text format.
 //!
-//! The format is `prometheus-client`'s; the numbers are ours, read from the workers' counters at each
-//! scrape by a collector. [`FAMILIES`] lists every family; docs/operations.md repeats it, by test.
+//! The format is `prometheus-client`'s; the numbers are ours, read from the workers' counters at
+//! each scrape by a collector. [`FAMILIES`] lists every family; docs/operations.md repeats it, by
+//! test.
 
 mod collect;
 mod process;

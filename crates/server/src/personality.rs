@@ -141,7 +141,8 @@ fn prepare(config: &Config, process: &ProcessOptions) -> Result<(), privileges::
     if process.core_dumps {
         privileges::allow_core_files()?;
     }
-    privileges::allow_files(config.limits.clients_max as u64 + OTHER_FILES)?;
+    let clients = config.limits.clients_max as u64;
+    privileges::allow_files(clients, clients + OTHER_FILES)?;
     privileges::leave_root(process.user.as_deref())
 }
 

@@ -67,13 +67,18 @@ pub fn allow_core_files() -> Result<(), Refusal> {
     }
 }
 
-/// Raises the limit on open files to at least `files`; never lowers it.
-pub fn allow_files(files: u64) -> Result<(), Refusal> {
+/// Raises the limit on open files to `wanted` if possible, and to `needed` at least; never lowers
+/// it.
+pub fn allow_files(needed: u64, wanted: u64) -> Result<(), Refusal> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|_| Refusal::Files)?;
-    if soft >= files {
+    if soft >= wanted || setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).is_ok() {
         return Ok(());
     }
-    setrlimit(Resource::RLIMIT_NOFILE, files, hard.max(files)).map_err(|_| Refusal::Files)
+    // Without the right to raise the hard limit, what it allows may still be enough.
+    match soft.max(allow_files_to_hard_limit()) >= needed {
+        true => Ok(()),
+        false => Err(Refusal::Files),
+    }
 }
 
 /// Raises the soft limit on open files to the hard one and returns it; for the native command line,
@@ -138,7 +143,7 @@ mod tests {
     #[test]
     fn file_limits_are_raised_but_never_lowered() {
         let before = getrlimit(Resource::RLIMIT_NOFILE).unwrap().0;
-        allow_files(1).unwrap();
+        allow_files(1, 1).unwrap();
         assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap().0, before);
     }
 }

@@ -45,7 +45,7 @@ impl Reporter {
             }
         }
         for ((kind, what), suppressed) in self.limiter.forget(now) {
-            tracing::info!(kind, what = %what, suppressed, "more lines of this kind were suppressed");
+            tracing::info!(kind, %what, suppressed, "more lines of this kind were suppressed");
         }
     }
 }
@@ -74,7 +74,8 @@ fn write(worker: usize, event: &Event, suppressed: u64) {
             tracing::warn!(%backend, worker, suppressed, cause = cause.name(), "backend is down");
         }
         Event::BackendFailed { backend, cause, owed } => {
-            tracing::warn!(%backend, worker, suppressed, cause = cause.name(), owed, "lost a backend connection");
+            let cause = cause.name();
+            tracing::warn!(%backend, worker, suppressed, cause, owed, "lost a backend connection");
         }
         Event::Ejected { backend } => {
             tracing::warn!(%backend, worker, suppressed, "backend left its ring");
@@ -118,8 +119,8 @@ impl Limiter {
         Some(std::mem::take(&mut budget.suppressed))
     }
 
-    /// Drops budgets that are full again, and tells those that suppressed something since. This also
-    /// keeps the table as small as the number of things that make noise.
+    /// Drops budgets that are full again, and tells those that suppressed something since. This
+    /// also keeps the table as small as the number of things that make noise.
     fn forget(&mut self, now: Instant) -> Vec<(About, u64)> {
         let mut told = Vec::new();
         self.budgets.retain(|about, budget| {

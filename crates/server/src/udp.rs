@@ -1,8 +1,8 @@
 //! memcached's UDP protocol: one thread that answers datagrams from the embedded store.
 //!
-//! UDP is for small retrievals and fire-and-forget; it never touches pools or workers. Requests that
-//! need a connection (dumps, `watch`, `shutdown`, authentication) are not answered here. Whatever
-//! comes in a datagram ends with it: nothing is kept between two of them.
+//! UDP is for small retrievals and fire-and-forget; it never touches pools or workers. Requests
+//! that need a connection (dumps, `watch`, `shutdown`, authentication) are not answered here.
+//! Whatever comes in a datagram ends with it: nothing is kept between two of them.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 /// The whole configuration. Durations are in milliseconds, sizes in bytes.
 pub fn config(config: &Config) -> Value {
-    let route = |id: usize| config.routes.get(id).map(|route| route.name.clone());
     json!({
         "workers": config.workers,
         "engine": engine(config.engine),
@@ -21,7 +20,7 @@ pub fn config(config: &Config) -> Value {
         "drain_timeout_ms": ms(config.drain_timeout),
         "listeners": config.listeners.iter().map(|it| listener(config, it)).collect::<Vec<_>>(),
         "pools": config.pools.iter().map(pool).collect::<Vec<_>>(),
-        "routes": config.routes.iter().map(|it| self::route(config, it, &route)).collect::<Vec<_>>(),
+        "routes": routes(config),
         "store": config.store.as_ref().map(|store| json!({
             "memory_bytes_max": store.memory_bytes_max,
             "item_bytes_max": store.item_bytes_max,
@@ -30,6 +29,11 @@ pub fn config(config: &Config) -> Value {
         })),
         "limits": limits(&config.limits),
     })
+}
+
+fn routes(config: &Config) -> Vec<Value> {
+    let name = |id: usize| config.routes.get(id).map(|route| route.name.clone());
+    config.routes.iter().map(|it| route(config, it, &name)).collect()
 }
 
 fn ms(duration: Duration) -> u64 {

@@ -1,9 +1,10 @@
 //! Who may ask what: keeps web pages in an operator's browser away from the admin server.
 //!
-//! A page from anywhere can make a browser send requests to 127.0.0.1, and by re-binding its own name
-//! to 127.0.0.1 it can even read the answers. Such requests carry that name in `Host`, and a browser
-//! always puts `Origin` on a POST. So the API wants an address or `localhost` in `Host`, and an
-//! `Origin` that says the same. Metrics and health are harmless and are asked for by any name.
+//! A page from anywhere can make a browser send requests to 127.0.0.1, and by re-binding its own
+//! name to 127.0.0.1 it can even read the answers. Such requests carry that name in `Host`, and a
+//! browser always puts `Origin` on a POST. So the API wants an address or `localhost` in `Host`,
+//! and an `Origin` that says the same. Metrics and health are harmless and are asked for by any
+//! name.
 
 use axum::extract::Request;
 use axum::http::header::{HOST, ORIGIN};

@@ -18,7 +18,7 @@ const PAGE: &str = r#"<!doctype html>
 <meta charset="utf-8">
 <title>Keyway</title>
 <style>
-  body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem }
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto }
   td { padding: .2rem 1rem .2rem 0; vertical-align: top }
   code { font-size: .95em }
 </style>

@@ -1,8 +1,8 @@
 //! Deals accepted connections to workers: to the one with the fewest clients, in turn on ties.
 //!
-//! Runs on the acceptor's thread. Cache clients hold few, long connections; spreading them by a hash
-//! would leave workers idle. What a worker's counters do not show yet (sockets in its mailbox) is
-//! added from what was dealt.
+//! Runs on the acceptor's thread. Cache clients hold few, long connections; spreading them by a
+//! hash would leave workers idle. What a worker's counters do not show yet (sockets in its mailbox)
+//! is added from what was dealt.
 
 use std::collections::HashMap;
 use std::io::Write;

@@ -5,8 +5,10 @@
 //! listener. New sockets are bound before anything old is touched, so a reload that cannot have its
 //! addresses changes nothing.
 
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use keyway_engine::{ListenAddress, ListenOptions, ListenSocket, listen};
@@ -60,7 +62,7 @@ pub struct Failed {
     pub error: io::Error,
 }
 
-/// What a reload means for sockets. Nothing is open or closed for good before [`Listeners::commit`].
+/// What a reload means for sockets. Nothing is closed for good before [`Listeners::commit`].
 #[derive(Debug)]
 pub struct Change {
     /// New sockets, already bound.
@@ -103,7 +105,8 @@ impl Listeners {
                 return Err(failed);
             }
         }
-        let wanted = |open: &&Open| change.open.iter().all(|new| new.bind != open.bind);
+        let wanted =
+            |open: &&Open| change.open.iter().all(|new| !is_same_place(&new.bind, &open.bind));
         let removed: Vec<_> = self.open.iter().filter(wanted).cloned().collect();
         change.removed = removed.into_iter().map(|open| (open.key, open.bind)).collect();
         Ok(change)
@@ -112,8 +115,8 @@ impl Listeners {
     fn prepare_one(&self, listener: &Listener, change: &mut Change) -> Option<Failed> {
         let mut known = self.open.iter().chain(&change.open);
         let mut failed = None;
-        let open = match known.find(|open| open.bind == listener.bind) {
-            Some(open) => open.clone(),
+        let open = match known.find(|open| is_same_place(&open.bind, &listener.bind)) {
+            Some(open) => Open { bind: listener.bind.clone(), key: open.key },
             None => {
                 let key = change.next_key;
                 change.next_key += 1;
@@ -140,6 +143,16 @@ impl Listeners {
 
     /// Makes a change the truth.
     pub fn commit(&mut self, change: &Change) {
+        for open in &change.open {
+            let old = self.open.iter().find(|old| old.key == open.key);
+            if let (Some(old), Bind::Unix { path, mode }) = (old, &open.bind)
+                && old.bind != open.bind
+                && let Err(error) = fs::set_permissions(path, Permissions::from_mode(*mode))
+            {
+                let path = path.display();
+                tracing::warn!(%path, %error, "the permissions of a socket cannot be changed");
+            }
+        }
         self.open.clone_from(&change.open);
         self.next_key = change.next_key;
     }
@@ -157,6 +170,14 @@ pub fn remove_file(bind: &Bind) {
     if let Bind::Unix { path, .. } = bind {
         // Somebody may have removed it before us, or we may lack the right; both are fine.
         let _best_effort = std::fs::remove_file(path);
+    }
+}
+
+/// Whether a socket bound for one is good for the other: the mode of a file can be changed later.
+fn is_same_place(one: &Bind, other: &Bind) -> bool {
+    match (one, other) {
+        (Bind::Unix { path: one, .. }, Bind::Unix { path: other, .. }) => one == other,
+        _ => one == other,
     }
 }
 
@@ -226,6 +247,27 @@ mod tests {
         drop(first);
         let third = listeners.prepare(&config(&[a, b, c]), &[]).unwrap();
         assert_eq!(third.keys, [3, 1, 2], "numbers are not used twice");
+    }
+
+    #[test]
+    fn a_socket_file_keeps_its_number_and_gets_its_new_mode() {
+        let path = std::env::temp_dir().join(format!("keyway-mode-{}", std::process::id()));
+        let with_mode = |mode| {
+            let mut config = config(&[1]);
+            config.listeners[0].bind = Bind::Unix { path: path.clone(), mode };
+            config
+        };
+        let mut listeners = Listeners::default();
+        let first = listeners.prepare(&with_mode(0o700), &[]).unwrap();
+        listeners.commit(&first);
+        let second = listeners.prepare(&with_mode(0o770), &[]).unwrap();
+        assert_eq!((second.bound.len(), second.removed.len()), (0, 0));
+        assert_eq!(second.keys, first.keys);
+        listeners.commit(&second);
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o770);
+        listeners.remove_files();
+        assert!(!path.exists());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! From the names of backends to addresses, on the control side.
 //!
-//! Workers connect to addresses only. Names are asked for at start, at reload, and every so often; an
-//! answer that fails or is empty changes nothing, and an address that is still among the answers is
-//! kept, so that a name server that rotates its answers does not make us reconnect.
+//! Workers connect to addresses only. Names are asked for at start, at reload, and every so often;
+//! an answer that fails or is empty changes nothing, and an address that is still among the answers
+//! is kept, so that a name server that rotates its answers does not make us reconnect.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -15,8 +15,10 @@ use tokio::task::JoinSet;
 pub const REFRESH: Duration = Duration::from_secs(30);
 /// Longest wait for one answer; the round goes on without it.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
-/// Questions on their way at the same time.
-const QUESTIONS_MAX: usize = 8;
+/// Longest wait for all answers of a round; what is missing then has failed.
+const ROUND_WAIT: Duration = Duration::from_secs(10);
+/// Questions on their way at the same time. Each occupies a thread while the resolver waits.
+pub const QUESTIONS_MAX: usize = 16;
 
 /// A host as written, and a port.
 pub type Name = (String, u16);
@@ -49,11 +51,20 @@ pub fn wanted(config: &Config) -> BTreeSet<Name> {
     unresolved.map(|backend| (backend.host.clone(), backend.port)).collect()
 }
 
-/// Asks for all `names`, some at a time. Takes as long as the slowest, within limits.
+/// Asks for all `names`, some at a time. Takes no longer than [`ROUND_WAIT`].
 pub async fn ask(names: BTreeSet<Name>) -> Answers {
     let mut answers = Answers::new();
+    // A timer that fires drops the look-ups that are still running; their names are missing then.
+    let _late = tokio::time::timeout(ROUND_WAIT, ask_all(&names, &mut answers)).await;
+    for name in names {
+        answers.entry(name).or_insert_with(|| Err("no answer in time".into()));
+    }
+    answers
+}
+
+async fn ask_all(names: &BTreeSet<Name>, answers: &mut Answers) {
     let mut running = JoinSet::new();
-    let mut waiting = names.into_iter();
+    let mut waiting = names.iter().cloned();
     loop {
         while running.len() < QUESTIONS_MAX {
             let Some(name) = waiting.next() else { break };
@@ -63,9 +74,9 @@ pub async fn ask(names: BTreeSet<Name>) -> Answers {
             Some(Ok((name, answer))) => {
                 answers.insert(name, answer);
             }
-            // Aborted or panicked look-ups bring no answer, which is what the caller sees.
+            // Aborted or panicked look-ups bring no answer, which the caller notices.
             Some(Err(_)) => {}
-            None => return answers,
+            None => return,
         }
     }
 }

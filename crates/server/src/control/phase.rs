@@ -1,7 +1,8 @@
 //! The life of the process as a state machine: starting, ready, draining, gone.
 //!
-//! Signals, the admin API and the `shutdown` command all become an [`Input`]; what to do about it is
-//! one [`Step`]. No I/O here, so every order of events can be tested; `control` carries the steps out.
+//! Signals, the admin API and the `shutdown` command all become an [`Input`]; what to do about it
+//! is one [`Step`]. No I/O here, so every order of events can be tested; `control` carries the
+//! steps out.
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

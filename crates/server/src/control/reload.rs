@@ -184,7 +184,7 @@ impl Control {
     /// Gives the next generation to all workers.
     fn configure(&mut self, config: Config, listener_keys: Vec<u32>) {
         let number = self.generation.number + 1;
-        self.gate.clients_max.store(
+        self.status.gate.clients_max.store(
             config.limits.clients_max,
             // A limit that is read a moment late is no worse than one that is set a moment later.
             std::sync::atomic::Ordering::Relaxed,

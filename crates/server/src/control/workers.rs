@@ -51,6 +51,29 @@ pub struct Ended {
     pub result: io::Result<Finish>,
 }
 
+/// Tells control about the end of a worker, even if it is a panic (where those do not abort).
+struct Farewell {
+    index: usize,
+    ended: mpsc::UnboundedSender<Ended>,
+    result: Option<io::Result<Finish>>,
+}
+
+impl Farewell {
+    /// Tells that the worker has ended by itself.
+    fn after(mut self, result: io::Result<Finish>) {
+        self.result = Some(result);
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let panicked = || Err(io::Error::other("the worker panicked"));
+        let result = self.result.take().unwrap_or_else(panicked);
+        // Control may be gone already, and then nobody needs to know.
+        let _nobody_listens = self.ended.send(Ended { index: self.index, result });
+    }
+}
+
 /// What a worker says when its engine runs, or cannot.
 type Hello = io::Result<(Sender<Mail>, &'static str, Option<Refusal>)>;
 
@@ -70,13 +93,11 @@ impl Workers {
             Workers { mail: Vec::new(), threads: Vec::new(), engines: Vec::new(), refusal: None };
         for index in 0..count {
             let (hello, greeting) = std::sync::mpsc::sync_channel(1);
-            let (supplies, ended) = (supplies.clone(), ended.clone());
-            let thread =
-                std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                    let result = work(index, choice, supplies, &hello);
-                    // Control may be gone already, and then nobody needs to know.
-                    let _nobody_listens = ended.send(Ended { index, result });
-                })?;
+            let supplies = supplies.clone();
+            let farewell = Farewell { index, ended: ended.clone(), result: None };
+            let life = move || farewell.after(work(index, choice, supplies, &hello));
+            let name = format!("worker-{index}");
+            let thread = std::thread::Builder::new().name(name).spawn(life)?;
             let gone = || io::Error::other("the worker's thread ended while it started");
             let (mail, engine, refusal) = greeting.recv().map_err(|_| gone())??;
             workers.mail.push(mail);

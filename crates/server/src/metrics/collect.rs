@@ -269,8 +269,8 @@ fn number(metric: &mut MetricEncoder<'_>, kind: MetricType, value: Number) -> fm
     }
 }
 
-/// One histogram, with a bucket for each power of two: a quarter of those that are counted, which is
-/// as fine as dashboards draw.
+/// One histogram, with a bucket for each power of two: a quarter of those that are counted, which
+/// is as fine as dashboards draw.
 fn histogram(
     metric: &mut MetricEncoder<'_>,
     labels: &Labels,
