@@ -1,4 +1,7 @@
 //! `keyway check`: the findings about a file in whatever format it is.
+//!
+//! The format is told by the file's name, or else by how it begins. Formats that cannot be read yet
+//! are named in the finding, so that nobody hunts for mistakes in a file that has none.
 
 use std::path::Path;
 

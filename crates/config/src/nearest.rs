@@ -1,4 +1,7 @@
 //! The nearest of some known names to one that was probably mistyped.
+//!
+//! Used for hints only: being wrong costs the reader a glance, so near means few edits for the
+//! length of the name, and very short names get no guess.
 
 /// The known name that `typed` most likely means, if any is near enough.
 pub(crate) fn nearest<'a>(

@@ -106,7 +106,7 @@ fn value(kind: Kind) -> String {
             Form::Mode => "octal, `\"0\"` to `\"0777\"`".to_owned(),
             Form::Servers => "list of 1 to 4096 servers".to_owned(),
             Form::HashTag => "two characters, or a table".to_owned(),
-            Form::Seed => "number, 0 to 9223372036854775807, or a text".to_owned(),
+            Form::Seed => "number, 0 to 18446744073709551615, or a text".to_owned(),
             Form::Eject => "time, 100ms to 1d, or `false`".to_owned(),
             Form::Route => "route".to_owned(),
             Form::Routes => "list of 2 to 16 routes".to_owned(),

@@ -1,4 +1,7 @@
 //! The command line against what memcached 1.6.45 says to the same arguments.
+//!
+//! The texts and exit statuses of `REFUSED` and `LISTS_REFUSED` were recorded from that program; rows
+//! about what it has and we do not stand in a test of their own.
 
 use std::time::Duration;
 

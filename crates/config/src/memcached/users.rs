@@ -1,4 +1,7 @@
 //! The file of `-Y`: `user:password`, one a line.
+//!
+//! Only its content is read here; the binary reads the file at start and on HUP. Where memcached
+//! would let nobody in, or half a line, the file is refused instead.
 
 use std::fmt;
 

@@ -1,4 +1,7 @@
 //! `listeners.NAME`: where clients are accepted, and what they may do.
+//!
+//! One table may give several listeners, one for each address. What a listener's route cannot serve
+//! (binary, UDP) is refused here and not left to its clients to find out.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

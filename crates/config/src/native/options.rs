@@ -1,4 +1,7 @@
 //! The parts of the file that stand alone: the top-level values, `store`, `limits`.
+//!
+//! Most are read as their rows in `key` say; what is left for here are relations between values,
+//! such as limits that must be reached in order.
 
 use std::net::SocketAddr;
 use std::ops::Range;

@@ -1,4 +1,7 @@
 //! `pools.NAME`: servers, placement, and how they are spoken to.
+//!
+//! What counts for placement (names, order, weights, hash) is kept exactly as written: a pool that
+//! another proxy served before must find its keys where they were.
 
 use std::collections::HashMap;
 use std::ops::Range;

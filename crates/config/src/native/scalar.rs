@@ -1,4 +1,7 @@
 //! Human sizes and durations: `"64MiB"`, `"1m"`, `"250ms"`, `"3s"`.
+//!
+//! Whole numbers only. Units of sizes are powers of 1024, whatever their spelling; `m` is mebibytes
+//! in a size and minutes in a duration.
 
 use std::time::Duration;
 

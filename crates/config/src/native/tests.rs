@@ -1,4 +1,7 @@
 //! Tests of the native file: what good files mean, and what is said about bad ones.
+//!
+//! Findings are compared as `LINE:COLUMN: SEVERITY: MESSAGE`, so a test also holds their places.
+//! That limits and defaults are those of the reference is tested in tests/reference.rs.
 
 use std::time::Duration;
 
@@ -552,4 +555,12 @@ fn long_chains_of_names_are_refused_in_no_time() {
     lines.push_str("r20000 = \"a\"\n");
     let found = findings(&with_routes(&lines));
     assert!(found[0].contains("nested too deeply"), "{}", found[0]);
+}
+
+#[test]
+fn seeds_use_all_64_bits() {
+    let seed = u64::MAX;
+    let config =
+        load(&format!("[pools.a]\nservers = [\"h:1\"]\nhash = \"xxh3\"\nhash_seed = {seed}\n"));
+    assert_eq!(config.pools[0].hash_seed, seed);
 }
