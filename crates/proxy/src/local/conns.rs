@@ -3,6 +3,7 @@
 //! Entries are added and removed when connections open and close, under one lock. Between those a
 //! worker writes only the time of the last command and the state, with relaxed stores.
 
+use super::watch::{Hub, Line, Streams};
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,15 +72,28 @@ impl ConnEntry {
         ConnState::name(self.state.load(Relaxed))
     }
 
+    /// Transport, host and port of the client as watched lines name them.
+    fn peer(&self) -> (&'static str, &str, u16) {
+        let (scheme, rest) = self.address.split_once(':').unwrap_or(("", &self.address));
+        if scheme.starts_with("unix") {
+            return ("local", "unix", 0);
+        }
+        let transport = if scheme.starts_with("udp") { "udp" } else { "tcp" };
+        let (host, port) = rest.rsplit_once(':').unwrap_or((rest, ""));
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        (transport, host, port.parse().unwrap_or(0))
+    }
+
     /// Second of the last command.
     pub fn last_command(&self) -> u32 {
         self.last_command.load(Relaxed)
     }
 }
 
-/// All open connections.
+/// All open connections. Watchers of connection events are told of each that opens or closes.
 #[derive(Default)]
 pub struct ConnTable {
+    hub: Hub,
     entries: Mutex<Vec<Arc<ConnEntry>>>,
     opened: AtomicU64,
     rejected: AtomicU64,
@@ -105,9 +119,9 @@ pub struct Opened {
 }
 
 impl ConnTable {
-    /// An empty table.
-    pub fn new() -> ConnTable {
-        ConnTable::default()
+    /// An empty table that tells the watchers of `hub`.
+    pub fn new(hub: Hub) -> ConnTable {
+        ConnTable { hub, ..ConnTable::default() }
     }
 
     /// Adds a connection; its number is the smallest that is free, from 1 on.
@@ -129,17 +143,35 @@ impl ConnTable {
         drop(entries);
         if !opened.is_listening {
             self.opened.fetch_add(1, Relaxed);
+            if self.hub.wants(Streams::CONNEVENTS) {
+                let (transport, ip, port) = entry.peer();
+                let line = Line::Opened { ip, port, transport, cfd: entry.number };
+                self.hub.write(Streams::CONNEVENTS, line);
+            }
         }
         entry
     }
 
-    /// Removes a connection. Unknown entries are ignored.
+    /// Removes a connection that ended by itself. Unknown entries are ignored.
     pub fn close(&self, entry: &ConnEntry) {
+        self.close_because(entry, "normal");
+    }
+
+    /// Removes a connection; `reason` is one of memcached's words: `error`, `normal`,
+    /// `idle_timeout`, `shutdown`. Unknown entries are ignored.
+    pub fn close_because(&self, entry: &ConnEntry, reason: &'static str) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(index) = entries.binary_search_by_key(&entry.number, |known| known.number) {
-            if std::ptr::eq(&raw const *entries[index], &raw const *entry) {
-                entries.remove(index);
-            }
+        let found = entries.binary_search_by_key(&entry.number, |known| known.number);
+        let Ok(index) = found else { return };
+        if !std::ptr::eq(&raw const *entries[index], &raw const *entry) {
+            return;
+        }
+        entries.remove(index);
+        drop(entries);
+        if self.hub.wants(Streams::CONNEVENTS) && !entry.listen_address.is_empty() {
+            let (transport, ip, port) = entry.peer();
+            let line = Line::Closed { ip, port, transport, reason, cfd: entry.number };
+            self.hub.write(Streams::CONNEVENTS, line);
         }
     }
 
@@ -186,7 +218,7 @@ mod tests {
 
     #[test]
     fn numbers_are_reused_from_the_smallest() {
-        let table = ConnTable::new();
+        let table = ConnTable::new(Hub::new());
         let first = table.open(opened("a"), 1);
         let second = table.open(opened("b"), 1);
         let third = table.open(opened("c"), 1);
@@ -200,8 +232,34 @@ mod tests {
     }
 
     #[test]
+    fn watchers_are_told() {
+        let hub = Hub::new();
+        let table = ConnTable::new(hub.clone());
+        let watching = hub.watch(Streams::CONNEVENTS).unwrap();
+        let tcp = table.open(opened("tcp6:[::1]:5000"), 1);
+        let unix = table.open(opened("unix:/tmp/x"), 1);
+        table.close_because(&tcp, "idle_timeout");
+        table.close(&unix);
+        table.close(&unix);
+        let mut out = Vec::new();
+        watching.take(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> =
+            text.lines().map(|line| line.splitn(3, ' ').nth(2).unwrap()).collect();
+        assert_eq!(
+            lines,
+            [
+                "type=conn_new rip=::1 rport=5000 transport=tcp cfd=1",
+                "type=conn_new rip=unix rport=0 transport=local cfd=2",
+                "type=conn_close rip=::1 rport=5000 transport=tcp reason=idle_timeout cfd=1",
+                "type=conn_close rip=unix rport=0 transport=local reason=normal cfd=2",
+            ]
+        );
+    }
+
+    #[test]
     fn a_closed_entry_never_removes_its_successor() {
-        let table = ConnTable::new();
+        let table = ConnTable::new(Hub::new());
         let old = table.open(opened("a"), 1);
         table.close(&old);
         let _new = table.open(opened("b"), 1);

@@ -18,6 +18,7 @@ mod classic;
 pub mod conns;
 pub mod counters;
 mod dump;
+mod eviction;
 mod meta;
 mod output;
 mod prefix;
@@ -30,6 +31,7 @@ pub mod watch;
 
 pub use conns::{ConnEntry, ConnState, ConnTable, Opened};
 pub use counters::{Counters, Totals};
+pub use eviction::report_evictions;
 pub use output::{HELD_BYTES_MIN, Output, Piece};
 pub use settings::{AtomicF64, Settings};
 pub use shared::{FactSource, Facts, Shared};

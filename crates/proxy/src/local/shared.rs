@@ -71,11 +71,12 @@ impl Shared {
         started_unix: u64,
         facts: FactSource,
     ) -> Arc<Shared> {
+        let hub = Hub::new();
         Arc::new(Shared {
+            conns: ConnTable::new(hub.clone()),
+            hub,
             prefixes: Prefixes::new(settings.prefix_delimiter),
             settings,
-            hub: Hub::new(),
-            conns: ConnTable::new(),
             counters: (0..workers).map(|_| Arc::default()).collect(),
             base: Mutex::default(),
             facts,

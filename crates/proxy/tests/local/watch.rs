@@ -2,7 +2,8 @@
 
 use crate::ask;
 use crate::driver::Local;
-use keyway_proxy::local::{Hub, Opened, Streams};
+use keyway_proxy::local::{Hub, Opened, Settings, Streams, report_evictions};
+use keyway_store::{Now, Options};
 
 /// What a watcher of `streams` sees while `run` runs.
 fn lines(hub: &Hub, streams: Streams, run: impl FnOnce()) -> Vec<String> {
@@ -173,4 +174,31 @@ fn uses_are_counted_by_prefix_while_that_is_on() {
         ask(&mut local, "stats detail dump\r\n"),
         "PREFIX a get 2 hit 1 set 1 del 0\r\nPREFIX b get 1 hit 0 set 0 del 1\r\nEND\r\n"
     );
+}
+
+#[test]
+fn evictions_are_reported_while_somebody_watches() {
+    let mut local = Local::with(Settings::default(), Options::new(8 << 20));
+    let hub = local.shared.hub.clone();
+    let fill = |local: &mut Local, name: &str| {
+        let value = "x".repeat(10_000);
+        for number in 0..2000 {
+            ask(local, &format!("set {name}{number} 0 0 10000\r\n{value}\r\n"));
+        }
+        report_evictions(&local.store, &local.shared, Now { seconds: 100 });
+    };
+    fill(&mut local, "before");
+    let watching = hub.watch(Streams::EVICTIONS).unwrap();
+    report_evictions(&local.store, &local.shared, Now { seconds: 100 });
+    fill(&mut local, "after");
+    let mut out = Vec::new();
+    watching.take(&mut out);
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.lines().count() > 100);
+    let line = text.lines().next().unwrap();
+    assert!(line.contains(" type=eviction key="), "{line}");
+    assert!(line.ends_with(" fetch=no ttl=-1 la=38 clsid=22 size=10000"), "{line}");
+    drop(watching);
+    report_evictions(&local.store, &local.shared, Now { seconds: 100 });
+    assert!(!local.store.watch().is_wanted());
 }
