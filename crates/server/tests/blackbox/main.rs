@@ -4,6 +4,7 @@
 //! them. `KEYWAY_TEST_AS=/path/to/memcached` lets a real memcached take the place of the embedded
 //! server, which is how the expectations in `embedded` and its transcripts were checked.
 
+mod admin;
 mod bench;
 mod conformance;
 mod desync;
@@ -12,7 +13,6 @@ mod embedded;
 mod examples;
 mod faults;
 mod memory;
-mod operations;
 mod policies;
 mod proxying;
 mod reload;
