@@ -82,7 +82,8 @@ pub struct ProcessOptions {
     pub daemonize: bool,
     /// `-k`: lock all memory; failure is a warning.
     pub lock_memory: bool,
-    /// `-L`: ask for large pages; without them the start fails.
+    /// `-L`: large pages are wished for. The kernel gives them where it is set to; there is nothing
+    /// to be done.
     pub large_pages: bool,
     /// `-Y FILE`: users of the text protocol, read at start and on HUP; see [`users_from`]. All
     /// listeners of the configuration get them.

@@ -1,4 +1,6 @@
 //! The fuzz targets that read configurations, on the stable toolchain; see `fuzz/README.md`.
+//!
+//! Every file of the corpus is read, and a thousand variations of it.
 
 use std::path::Path;
 

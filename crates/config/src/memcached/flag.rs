@@ -1,7 +1,7 @@
 //! The flags of the command line: reading them, checking them together, making the configuration.
 //!
-//! [`Arguments`] first holds what was typed, then is judged as a whole in memcached's order (so that
-//! the same mistake is reported first), and last becomes a [`Run`].
+//! [`Arguments`] first holds what was typed, then is judged as a whole in memcached's order (so
+//! that the same mistake is reported first), and last becomes a [`Run`].
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -126,7 +126,7 @@ const VALUED: &[u8] = b"apsUmclufnPtDRbBIYeoN";
 const PLAIN: &[u8] = b"AZMkhiVrvdLCSFXW";
 
 /// Long names, in memcached's order: `getopt` lists ambiguous ones in it.
-const LONG: [(&str, u8); 36] = [
+pub(super) const LONG: [(&str, u8); 36] = [
     ("unix-mask", b'a'),
     ("enable-shutdown", b'A'),
     ("enable-ssl", b'Z'),

@@ -1,7 +1,7 @@
 //! The command line against what memcached 1.6.45 says to the same arguments.
 //!
-//! The texts and exit statuses of `REFUSED` and `LISTS_REFUSED` were recorded from that program; rows
-//! about what it has and we do not stand in a test of their own.
+//! The texts and exit statuses of `REFUSED` and `LISTS_REFUSED` were recorded from that program;
+//! what it has and we do not stands in a test of its own.
 
 use std::time::Duration;
 
@@ -458,4 +458,35 @@ fn users_narrow_the_protocol_to_text() {
 fn large_items_fit_through_one_client() {
     let limits = run("-m 4096 -I 1024m").config.limits;
     assert!(limits.client_bytes_max >= 2 << 30 && limits.worker_bytes_max >= 4 << 30);
+}
+
+/// Every word of `-o` that memcached 1.6.45 has in any build.
+const WORDS: &str = "maxconns_fast no_maxconns_fast hashpower no_hashexpand slab_reassign \
+    no_slab_reassign slab_automove no_slab_automove slab_automove_ratio slab_automove_window \
+    slab_automove_freeratio tail_repair_time hash_algorithm lru_crawler no_lru_crawler \
+    lru_crawler_sleep lru_crawler_tocrawl lru_maintainer no_lru_maintainer hot_lru_pct \
+    warm_lru_pct hot_max_factor warm_max_factor temporary_ttl idle_timeout watcher_logbuf_size \
+    worker_logbuf_size slab_sizes slab_chunk_max track_sizes no_inline_ascii_resp \
+    inline_ascii_resp modern no_modern no_chunked_items drop_privileges no_drop_privileges \
+    resp_obj_mem_limit read_buf_mem_limit sock_cookie_id relaxed_privileges proxy_config \
+    proxy_arg proxy_uring proxy_memprofile ext_path ext_page_size ext_wbuf_size ext_threads \
+    ext_io_depth ext_item_size ext_item_age ext_low_ttl ext_recache_rate ext_compact_under \
+    ext_drop_under ext_max_sleep ext_max_frag ext_drop_unread";
+
+#[test]
+fn every_flag_and_word_is_known_and_documented() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/memcached.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    for word in WORDS.split_whitespace() {
+        let is_unknown = |value: &str| {
+            matches!(outcome(&["-o", value]), Outcome::Fail { stream: Stream::Stdout, .. })
+        };
+        assert!(!is_unknown(word) && !is_unknown(&format!("{word}=12")), "{word}");
+        let is_named = ["`", "`-o "].iter().any(|it| document.contains(&format!("{it}{word}`")));
+        assert!(is_named, "{word} is not in docs/memcached.md");
+    }
+    for (long, short) in getopt::LONG {
+        assert!(document.contains(&format!("--{long}`")), "--{long}");
+        assert!(document.contains(&format!("`-{}", char::from(short))), "--{long}");
+    }
 }

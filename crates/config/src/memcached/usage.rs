@@ -56,7 +56,6 @@ Process
 -P, --pidfile=<path>       write the process id here
 -r, --enable-coredumps     raise the limit for core files
 -k, --lock-memory          keep all memory from being swapped out
--L, --enable-largepages    use large memory pages
 -v, --verbose              say more; -vv and -vvv say more still
 -V, --version              print the version
 -i, --license              print the licence
@@ -76,6 +75,7 @@ Tuning
                                for them
 -f, --slab-growth-factor=<num>, -n, --slab-min-size=<bytes>, -N, --napi-ids=<num>
                            are checked and shown by stats settings as well
+-L, --enable-largepages    is accepted; the kernel gives large pages where it is set to
 
 keyway --help shows what else this program is.
 ";
