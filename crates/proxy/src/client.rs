@@ -38,6 +38,10 @@ pub struct Client {
     pub(crate) window: u32,
     /// Running average of the size of its replies, in bytes.
     pub(crate) reply_average: u32,
+    /// Requests owed that may change something.
+    pub(crate) writes_owed: u32,
+    /// The youngest exchange that uses a lane. Nothing is begun behind it: it could overtake it.
+    pub(crate) on_lane: Option<ExchangeId>,
     /// The connection that its large value is being sent to.
     pub(crate) upload: Option<Upload>,
     /// A lane that is not read because this client does not take what it brought.
@@ -124,6 +128,8 @@ impl Client {
             held_bytes: 0,
             window: WINDOW_FIRST,
             reply_average: 0,
+            writes_owed: 0,
+            on_lane: None,
             upload: None,
             stalled_lane: None,
             state: State::default(),

@@ -11,7 +11,7 @@ use crate::exchange::Failure;
 use crate::link::{LinkId, Pending, Phase, Shape};
 use crate::worker::{Worker, link_tag};
 use keyway_engine::{ConnectOptions, Id, Keepalive, Nanos, SECOND};
-use keyway_proto::memcached::{ReplyCut, ReplyKind, cut_reply};
+use keyway_proto::memcached::{ReplyCut, ReplyKind, Verb, cut_reply};
 
 /// Probing of idle connections to backends: dead after 30 s of silence and 3 probes.
 const KEEPALIVE: Keepalive = Keepalive { idle_s: 30, interval_s: 10, probes: 3 };
@@ -192,7 +192,8 @@ impl Worker {
             return self.close_lane(id);
         }
         let nobody = Id::from_bits(u64::MAX);
-        link.pending.push_back(Pending { exchange: nobody, shape: Shape::Probe, asked: 0 });
+        let (verb, shape) = (Verb::Version, Shape::Probe);
+        link.pending.push_back(Pending { exchange: nobody, verb, shape, asked: 0 });
         link.progress = now;
         self.engine.write(conn, b"version\r\n");
         let backend = link.backend;

@@ -95,6 +95,12 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// Whether the request may change something, so that its place among others matters.
+    #[inline]
+    pub fn may_change(&self) -> bool {
+        self.class != CommandClass::Get
+    }
+
     /// Whether a one-line reply of this kind is kept from the client.
     #[inline]
     pub fn mutes(&self, kind: ReplyKind) -> bool {

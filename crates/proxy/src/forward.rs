@@ -170,7 +170,7 @@ pub(crate) fn remember(link: &mut Link, exchange: ExchangeId, request: &Request<
         _ if head.verb.carries_value() => (Shape::Stored, 0),
         _ => (Shape::Line, 0),
     };
-    link.pending.push_back(Pending { exchange, shape, asked });
+    link.pending.push_back(Pending { exchange, verb: head.verb, shape, asked });
 }
 
 /// What a server without any items answers.

@@ -165,6 +165,7 @@ impl Worker {
         client.state.paused
             || !client.has_window()
             || !matches!(client.stream, Stream::None)
+            || client.on_lane.is_some_and(|exchange| self.exchanges.contains(exchange))
             || self.held_bytes > self.generation.config.limits.worker_bytes_max
     }
 
@@ -448,6 +449,12 @@ impl Worker {
         head: &Head<'_>,
         body: u64,
     ) -> Step {
+        let client = self.clients.get_mut(id).expect("consume found the client");
+        if client.owed > 0 {
+            // On a lane it could overtake what was asked before.
+            client.state.blocked = true;
+            return Step::Blocked;
+        }
         let class = route::class(head);
         let leaf = listener.routes.table.resolve(listener.root, class, head.key);
         let Node::Pool(pool) = listener.routes.table.node(leaf) else {
@@ -503,6 +510,7 @@ impl Worker {
         });
         let client = self.clients.get_mut(id).expect("only live clients send requests");
         client.owed += 1;
+        client.writes_owed += u32::from(asked.may_change());
         match client.tail.replace(exchange) {
             None => client.head = Some(exchange),
             Some(tail) => {

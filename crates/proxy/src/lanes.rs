@@ -37,6 +37,12 @@ impl Worker {
         if backend.link().large_lanes_max == 0 || exchange.kind.is_some() {
             return false;
         }
+        let Some((client_id, root)) = self.root_of(pending.exchange) else { return false };
+        let client = self.clients.get(client_id).expect("an exchange is owed to a live client");
+        if client.writes_owed > 0 {
+            // A write behind it may have been carried out already: asked again, it would come late.
+            return false;
+        }
         let mut wire = Vec::new();
         match pending.shape {
             // The key has been taken off the log; none may be left.
@@ -57,6 +63,8 @@ impl Worker {
         let first = link.pending.front_mut().expect("the request was found above");
         // What is left of the reply belongs to nobody.
         first.exchange = Id::from_bits(u64::MAX);
+        let client = self.clients.get_mut(client_id).expect("the client was found above");
+        client.on_lane = Some(root);
         self.lane_request(backend_id, pending.exchange, wire);
         true
     }
@@ -84,7 +92,7 @@ impl Worker {
         if let Some(lane) = backend.lanes.iter().find(free) {
             return Some(*lane);
         }
-        if backend.lanes.len() >= backend.link().large_lanes_max || backend.is_retired {
+        if backend.lanes.len() >= backend.link().large_lanes_max {
             return None;
         }
         let lane = self.links.insert(Link::new(backend_id, Phase::Idle, true));
@@ -261,6 +269,7 @@ impl Worker {
         link.upload_left = left;
         let client = self.clients.get_mut(client_id).expect("the client sent the request");
         client.upload = Some(Upload { exchange, lane, left });
+        client.on_lane = Some(exchange);
         true
     }
 

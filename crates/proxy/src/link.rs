@@ -7,7 +7,7 @@
 use crate::backend::BackendId;
 use crate::exchange::ExchangeId;
 use keyway_engine::{ConnId, Id, Nanos};
-use keyway_proto::memcached::{ReplyHead, ReplyKind};
+use keyway_proto::memcached::{ReplyHead, ReplyKind, Verb};
 use std::collections::VecDeque;
 
 /// Names a link; stale names find nothing.
@@ -58,13 +58,15 @@ pub(crate) enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pending {
     pub exchange: ExchangeId,
-    /// What the reply may look like.
+    /// The command, which decides which replies are possible.
+    pub verb: Verb,
+    /// How the reply is read.
     pub shape: Shape,
     /// Bytes in the log of what was asked.
     pub asked: u32,
 }
 
-/// What a reply may look like.
+/// How a reply is read, and what is in the log for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// `VALUE` blocks and `END`; the log has the keys.
@@ -243,7 +245,8 @@ mod tests {
     fn link_that_asked(keys: &[u8]) -> Link {
         let mut link = Link::new(Id::from_bits(0), Phase::Ready, false);
         let asked = link.asked.push(keys);
-        link.pending.push_back(Pending { exchange: Id::from_bits(7), shape: Shape::Retrieval, asked });
+        let (exchange, verb) = (Id::from_bits(7), Verb::Get);
+        link.pending.push_back(Pending { exchange, verb, shape: Shape::Retrieval, asked });
         link
     }
 

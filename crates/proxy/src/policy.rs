@@ -228,6 +228,7 @@ impl Worker {
         if run.piped == Some(number) {
             if last {
                 self.close_run(run_id);
+                self.drop_exchange(leg_id);
             }
             return self.emit(parent, kind, bytes, shared, last);
         }
@@ -238,6 +239,9 @@ impl Worker {
         exchange.held.extend_from_slice(bytes);
         if exchange.held.len() > self.generation.config.limits.client_bytes_max {
             self.close_run(run_id);
+            if last {
+                self.drop_exchange(leg_id);
+            }
             return self.fail(parent, Failure::TooLarge);
         }
         let kind = exchange.kind.unwrap_or(kind);
@@ -265,6 +269,7 @@ impl Worker {
         if run.piped == Some(number) {
             let parent = run.exchange;
             self.close_run(run_id);
+            self.drop_exchange(leg_id);
             return self.fail(parent, failure);
         }
         self.leg_settled(run_id, number, leg_id, Outcome::Failed(failure), Vec::new());

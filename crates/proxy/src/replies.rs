@@ -8,7 +8,7 @@ use crate::exchange::{Failure, is_error, is_miss};
 use crate::link::{Body, LinkId, Phase, Shape};
 use crate::worker::Worker;
 use keyway_engine::Chunk;
-use keyway_proto::memcached::{ReplyCut, ReplyHead, ReplyKind, cut_reply};
+use keyway_proto::memcached::{ReplyCut, ReplyHead, ReplyKind, Verb, cut_reply};
 
 /// Values that reach further than this beyond what has arrived are passed on in pieces; shorter
 /// ones are worth waiting for.
@@ -162,8 +162,9 @@ impl Worker {
             ReplyCut::Malformed => return self.out_of_step(id),
         };
         let link = self.links.get_mut(id).expect("read_reply found the link");
-        let shape = link.pending.front().expect("read_reply found the request").shape;
-        if !fits(shape, head.kind) || (is_meta(shape) && !link.matches_meta(&head)) {
+        let pending = link.pending.front().expect("read_reply found the request");
+        let shape = pending.shape;
+        if !fits(pending.verb, head.kind) || (is_meta(shape) && !link.matches_meta(&head)) {
             return self.out_of_step(id);
         }
         let Some(value) = head.value_bytes else {
@@ -336,24 +337,29 @@ impl Worker {
     }
 }
 
-/// Whether a request of this shape can be answered so.
+/// Whether this command can be answered so. A server that is one reply off is noticed at the first
+/// reply of the wrong kind.
 #[inline]
-fn fits(shape: Shape, kind: ReplyKind) -> bool {
+fn fits(verb: Verb, kind: ReplyKind) -> bool {
+    use ReplyKind as Kind;
     match kind {
-        ReplyKind::Error | ReplyKind::ClientError | ReplyKind::ServerError => true,
-        ReplyKind::Hd | ReplyKind::Nf | ReplyKind::Ns | ReplyKind::Ex | ReplyKind::En => {
-            is_meta(shape)
+        Kind::Error | Kind::ClientError | Kind::ServerError => true,
+        Kind::Stored | Kind::NotStored => verb.carries_value() && verb != Verb::Ms,
+        Kind::Exists => verb == Verb::Cas,
+        Kind::NotFound => {
+            matches!(verb, Verb::Cas | Verb::Delete | Verb::Incr | Verb::Decr | Verb::Touch)
         }
-        ReplyKind::Va | ReplyKind::Me | ReplyKind::Mn => is_meta(shape),
-        ReplyKind::Stored
-        | ReplyKind::NotStored
-        | ReplyKind::Exists
-        | ReplyKind::NotFound
-        | ReplyKind::Deleted
-        | ReplyKind::Touched
-        | ReplyKind::Ok
-        | ReplyKind::Number => matches!(shape, Shape::Line | Shape::Stored),
-        ReplyKind::Version => shape == Shape::Probe,
+        Kind::Deleted => verb == Verb::Delete,
+        Kind::Touched => verb == Verb::Touch,
+        Kind::Number => matches!(verb, Verb::Incr | Verb::Decr),
+        Kind::Ok => verb == Verb::FlushAll,
+        Kind::Version => verb == Verb::Version,
+        Kind::Hd => matches!(verb, Verb::Mg | Verb::Ms | Verb::Md | Verb::Ma),
+        Kind::Va => matches!(verb, Verb::Mg | Verb::Ma),
+        Kind::En => matches!(verb, Verb::Mg | Verb::Me),
+        Kind::Me => verb == Verb::Me,
+        Kind::Nf | Kind::Ex => matches!(verb, Verb::Ms | Verb::Md | Verb::Ma),
+        Kind::Ns => matches!(verb, Verb::Ms | Verb::Ma),
         _ => false,
     }
 }

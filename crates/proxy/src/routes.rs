@@ -13,6 +13,7 @@ use crate::setup::Generation;
 use crate::stats::Scope;
 use crate::worker::Worker;
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 /// The route table and the pools that it leads to.
 #[derive(Debug)]
@@ -116,12 +117,17 @@ impl Worker {
         id
     }
 
-    /// Lets go of backends that the configuration does not name: idle ones at once, the others when
-    /// their last reply has come.
+    /// Lets go of backends that no routes in use name: idle ones at once, the others when their last
+    /// reply has come. Policies and the clients of removed listeners keep the routes they began with.
     pub(crate) fn retire_backends(&mut self) {
-        let named: Vec<BackendId> = self.identities.iter().map(|(_, id)| *id).collect();
-        let gone: Vec<BackendId> =
-            self.backends.iter().map(|(id, _)| id).filter(|id| !named.contains(id)).collect();
+        // One reference is the list's own.
+        self.old_routes.retain(|routes| Rc::strong_count(routes) > 1);
+        let named = |id: &BackendId| {
+            let routes = self.old_routes.iter().chain([&self.routes]);
+            routes.flat_map(|routes| &routes.pools).any(|pool| pool.backends.contains(id))
+        };
+        let backends = self.backends.iter().filter(|(_, backend)| !backend.is_retired);
+        let gone: Vec<BackendId> = backends.map(|(id, _)| id).filter(|id| !named(id)).collect();
         for id in gone {
             self.backend(id).is_retired = true;
             self.close_if_retired(id);

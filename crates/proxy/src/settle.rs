@@ -108,6 +108,7 @@ impl Worker {
             }
             client.head = exchange.next;
             client.owed -= 1;
+            client.writes_owed -= u32::from(exchange.asked.may_change());
             client.learn(exchange.reply_bytes, owed_max, bytes_max);
             count(&self.fronts, exchange, self.now);
             self.exchanges.remove(id);
@@ -121,6 +122,10 @@ impl Worker {
         }
         if client.state.closing && client.owed == 0 {
             return self.finish_client(client_id);
+        }
+        if client.state.paused && !client.state.awaits_drain {
+            // What it was paused for may have been held replies that are on their way now.
+            self.unpause(client_id);
         }
         self.limit_output(client_id);
     }
@@ -224,10 +229,15 @@ impl Worker {
 
     /// The client that waits for an exchange in the end.
     pub(crate) fn client_of(&self, id: ExchangeId) -> Option<ClientId> {
+        self.root_of(id).map(|(client, _)| client)
+    }
+
+    /// The client that waits for an exchange in the end, and its own exchange.
+    pub(crate) fn root_of(&self, id: ExchangeId) -> Option<(ClientId, ExchangeId)> {
         let mut at = id;
         loop {
             match self.exchanges.get(at)?.owner {
-                Owner::Client(client) => return Some(client),
+                Owner::Client(client) => return Some((client, at)),
                 Owner::Leg(run, _) => at = self.runs.get(run)?.exchange,
                 Owner::Nobody => return None,
             }

@@ -11,7 +11,7 @@ use crate::config::{ListenerId, RouteId};
 use crate::events::Event as Report;
 use crate::exchange::{Exchange, ExchangeId, Owner, RunId};
 use crate::link::{Link, LinkId};
-use crate::local::{ConnEntry, Counters, Opened, Output, Shared};
+use crate::local::{ConnEntry, Counters, Opened, Output, Shared, report_evictions};
 use crate::policy::Run;
 use crate::routes::Routes;
 use crate::setup::{Generation, Mail, Setup};
@@ -34,6 +34,8 @@ pub struct Worker {
     pub(crate) engine: Engine,
     pub(crate) generation: Arc<Generation>,
     pub(crate) routes: Rc<Routes>,
+    /// Routes of earlier configurations that policies or clients may still follow.
+    pub(crate) old_routes: Vec<Rc<Routes>>,
     /// By listener number.
     pub(crate) listeners: Vec<Option<Rc<Listener>>>,
     pub(crate) clients: Slab<Client>,
@@ -142,6 +144,7 @@ impl Worker {
             engine,
             generation: setup.generation.clone(),
             routes: Rc::new(Routes::empty()),
+            old_routes: Vec::new(),
             listeners: Vec::new(),
             clients: Slab::new(),
             exchanges: Slab::new(),
@@ -323,7 +326,8 @@ impl Worker {
             }
             self.listeners[key] = Some(Rc::new(listener));
         }
-        self.routes = routes;
+        let old = std::mem::replace(&mut self.routes, routes);
+        self.old_routes.push(old);
         self.generation = generation;
         self.retire_backends();
         self.counters.generation.set(self.generation.number);
@@ -386,12 +390,18 @@ impl Worker {
         self.next_expiry = self.now + SWEEP;
         self.expire_links();
         self.return_ejected();
+        if !self.old_routes.is_empty() {
+            self.retire_backends();
+        }
         let idle = self.generation.config.limits.client_idle.as_nanos() as Nanos;
         if idle > 0 {
             self.close_idle_clients(idle);
         }
         if self.index == 0 && self.store.tick(self.store_now(), SWEEP_RECORDS_MAX) {
             self.expire_by(self.now + SWEEP_AGAIN);
+        }
+        if self.index == 0 {
+            report_evictions(&self.store, &self.shared, self.store_now());
         }
         if let Some(deadline) = self.drain {
             self.expire_by(deadline);
