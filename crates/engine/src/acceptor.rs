@@ -16,6 +16,7 @@ use rustix::net::SocketFlags;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -44,6 +45,8 @@ pub struct Acceptor {
 #[derive(Clone, Debug)]
 pub struct AcceptorHandle {
     commands: Sender<Command>,
+    /// Holds in the middle of a batch already, which the command does not.
+    is_held: Arc<AtomicBool>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -65,6 +68,7 @@ struct Accepting<F> {
     /// Never shrinks: a listener's place is what epoll reports for it.
     listeners: Vec<Option<(Tag, ListenSocket)>>,
     is_paused: bool,
+    is_held: Arc<AtomicBool>,
 }
 
 /// Whether the thread goes on.
@@ -98,6 +102,7 @@ impl Acceptor {
         epoll::add(&epoll, &eventfd, epoll::EventData::new_u64(BELL), edges)?;
         let bell = Arc::new(Bell::new(Some(eventfd)));
         let (sender, receiver) = mailbox(Waker::new(bell.clone()));
+        let is_held = Arc::new(AtomicBool::new(false));
         let accepting = Accepting {
             options: self,
             deliver,
@@ -105,11 +110,13 @@ impl Acceptor {
             commands: receiver,
             listeners: Vec::new(),
             is_paused: false,
+            is_held: is_held.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("acceptor".to_owned())
             .spawn(move || accepting.run(&bell))?;
-        Ok(AcceptorHandle { commands: sender, thread: Arc::new(Mutex::new(Some(thread))) })
+        let thread = Arc::new(Mutex::new(Some(thread)));
+        Ok(AcceptorHandle { commands: sender, is_held, thread })
     }
 }
 
@@ -125,13 +132,16 @@ impl AcceptorHandle {
         self.commands.send(Command::Remove(tag));
     }
 
-    /// Stops accepting everywhere; new connections wait in the kernel's backlog.
+    /// Stops accepting everywhere; new connections wait in the kernel's backlog. Called by the
+    /// `deliver` closure, no connection follows the one that was just delivered.
     pub fn pause(&self) {
+        self.is_held.store(true, Relaxed);
         self.commands.send(Command::Pause);
     }
 
     /// Accepts again after `pause`.
     pub fn resume(&self) {
+        self.is_held.store(false, Relaxed);
         self.commands.send(Command::Resume);
     }
 
@@ -240,7 +250,7 @@ impl<F: FnMut(Accepted)> Accepting<F> {
             let Some(Some((tag, listener))) = self.listeners.get(place) else {
                 return Next::Accept;
             };
-            if self.is_paused {
+            if self.is_paused || self.is_held.load(Relaxed) {
                 return Next::Accept;
             }
             let (fd, address) =

@@ -6,9 +6,9 @@
 use std::fmt;
 use std::io;
 
-use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::{User, geteuid, getuid, setgid, setgroups, setuid};
+use rustix::mm::{MlockAllFlags, mlockall};
 
 /// Why the process cannot run as asked. The texts and codes are memcached's.
 #[derive(Debug, PartialEq, Eq)]
@@ -118,9 +118,13 @@ pub fn leave_root(user: Option<&str>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Locks all memory of the process, present and future.
+/// Locks all memory of the process, present and future, as it comes into use.
+///
+/// Address space that is only reserved (the allocator's, stacks') is not made resident: locking it
+/// at once would take gigabytes that nobody asked for.
 pub fn lock_memory() -> io::Result<()> {
-    mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE).map_err(io::Error::from)
+    let whenever_touched = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    mlockall(whenever_touched).map_err(io::Error::from)
 }
 
 /// Goes to the background: a new session, `/` as directory unless core files are wanted, and no

@@ -35,6 +35,8 @@ pub struct Gate {
     pub addresses: Mutex<HashMap<u32, String>>,
     handle: OnceLock<AcceptorHandle>,
     is_paused: AtomicBool,
+    /// Connections given to workers so far.
+    dealt: AtomicU64,
     pauses: AtomicU64,
     paused: Mutex<Pauses>,
 }
@@ -55,6 +57,7 @@ impl Gate {
             addresses: Mutex::default(),
             handle: OnceLock::new(),
             is_paused: AtomicBool::new(false),
+            dealt: AtomicU64::new(0),
             pauses: AtomicU64::new(0),
             paused: Mutex::default(),
         })
@@ -80,26 +83,37 @@ impl Gate {
 
     fn pause(&self) {
         let Some(handle) = self.handle.get() else { return };
+        // Under the lock, so that pausing and resuming cannot overtake each other.
+        let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_paused.swap(true, Relaxed) {
             self.pauses.fetch_add(1, Relaxed);
-            self.paused.lock().unwrap_or_else(PoisonError::into_inner).since = Some(Instant::now());
+            paused.since = Some(Instant::now());
             handle.pause();
         }
     }
 
     /// Accepts again when there is room. Control calls it every now and then while paused.
     pub fn reconsider(&self, registry: &Registry) {
-        let clients = registry.total(|worker| &worker.clients);
-        if !self.is_paused() || clients >= self.clients_max.load(Relaxed) as u64 {
+        if !self.is_paused() {
             return;
         }
         let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.clients(registry) >= self.clients_max.load(Relaxed) as u64 {
+            return;
+        }
         let since = paused.since.take();
         paused.total += since.map_or(Duration::ZERO, |since| since.elapsed());
         self.is_paused.store(false, Relaxed);
         if let Some(handle) = self.handle.get() {
             handle.resume();
         }
+    }
+
+    /// Clients of all workers, those in mailboxes included.
+    fn clients(&self, registry: &Registry) -> u64 {
+        let accepted = registry.total(|worker| &worker.clients_accepted);
+        let waiting = self.dealt.load(Relaxed).saturating_sub(accepted);
+        registry.total(|worker| &worker.clients) + waiting
     }
 }
 
@@ -152,6 +166,7 @@ impl Dealer {
         let entry = self.shared.conns.open(opened, now);
         let seat = &mut self.seats[index];
         seat.dealt += 1;
+        self.status.gate.dealt.fetch_add(1, Relaxed);
         seat.mail.send(Mail::Client { socket: accepted.socket, listener_key, entry });
         if clients + 1 >= clients_max && !self.status.gate.refuse {
             self.status.gate.pause();
