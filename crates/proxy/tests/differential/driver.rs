@@ -1,4 +1,7 @@
 //! The worker's cutting loop without a worker: bytes in, bytes out.
+//!
+//! Does with the library's functions what `worker.rs` does for a client of the embedded store, one
+//! client at a time, and with a clock that tests can set ahead.
 
 use keyway_proto::memcached::binary::{BinaryCut, HEADER_BYTES, cut_request};
 use keyway_proto::memcached::{Cut, LineLimits, cut_with};

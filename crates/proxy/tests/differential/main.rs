@@ -5,6 +5,7 @@
 //! path; without one the test says so and passes. CAS numbers and seconds are made equal first.
 //! `KEYWAY_DIFFERENTIAL_SEED` (the first), `KEYWAY_DIFFERENTIAL_SEEDS` (how many) and
 //! `KEYWAY_DIFFERENTIAL_COMMANDS` make a run longer than the default few thousand commands.
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 #[allow(dead_code)] // The conversations in `tests/local` use the rest.
 mod driver;

@@ -1,4 +1,7 @@
 //! Replies as lines that can be compared: values whole, CAS numbers and seconds made equal.
+//!
+//! CAS numbers differ between servers; what was shown for a key is remembered for each, so that
+//! later requests can name it.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,7 @@
-//! A memcached to compare with.
+//! A memcached to compare with: a process of its own on a free port of this machine.
+//!
+//! It is started for each stream and stopped when the test is done with it, whatever happens. Its
+//! background threads are turned off, because they change items at times of their own.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};

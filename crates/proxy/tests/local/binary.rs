@@ -1,4 +1,7 @@
 //! The binary protocol, packet by packet.
+//!
+//! Requests are made from headers and parts here; replies are taken apart again and compared by
+//! status and body.
 
 use crate::driver::Local;
 use keyway_proto::memcached::binary::{BinaryCut, HEADER_BYTES, Header, Opcode, Status, cut_reply};

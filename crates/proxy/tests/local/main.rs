@@ -1,5 +1,6 @@
 //! The embedded store's commands, without sockets and threads: conversations from
 //! `transcripts/local`, and what text alone cannot say (time, memory, watchers, packets).
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod binary;
 #[allow(dead_code)] // The comparison with memcached uses the rest.

@@ -1,4 +1,7 @@
 //! Expiry, delayed flushes, and what replies show of time.
+//!
+//! The clock is set ahead instead of waiting, so these tests take no time and never depend on
+//! how fast they run.
 
 use crate::ask;
 use crate::driver::Local;

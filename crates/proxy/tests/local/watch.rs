@@ -1,4 +1,7 @@
 //! Watchers, statistics, and counters by prefix.
+//!
+//! Watched lines are compared without their time and number; statistics by name, because their
+//! list may grow.
 
 use crate::ask;
 use crate::driver::Local;

@@ -1,4 +1,7 @@
 //! `mg`: a retrieval that shows, and may change, everything there is about an item.
+//!
+//! Without flags that change the item it reads together with other readers; a stale item whose
+//! win token nobody has yet is looked at again under exclusive access, because one client wins.
 
 use super::super::Context;
 use super::super::classic::{count_touch, note_fetch, note_miss};

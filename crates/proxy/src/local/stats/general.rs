@@ -1,4 +1,7 @@
 //! The general statistics: `stats` without a topic.
+//!
+//! Order and names are memcached's; see `mod.rs` for what stands where our store has nothing to
+//! say. Lines of the proxy come in through `Facts::more`.
 
 use super::super::shared::Shared;
 use super::super::{COMPAT_VERSION, Context};

@@ -1,4 +1,7 @@
 //! `stats settings`: the command line as it took effect, in memcached's names and order.
+//!
+//! Also shows what administrative commands have set since. The flash tier and TLS are not there,
+//! as in a memcached that was built without them.
 
 use super::super::Context;
 use super::Rows;
