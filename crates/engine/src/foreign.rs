@@ -15,8 +15,11 @@ pub(crate) struct Foreign {
 
 impl Foreign {
     pub(crate) fn new(owner: Box<dyn AsRef<[u8]>>) -> Foreign {
-        let owner: &'static dyn AsRef<[u8]> = Box::leak(owner);
-        Foreign { owner: NonNull::from(owner), bytes: NonNull::from(owner.as_ref()) }
+        let owner = NonNull::from(Box::leak(owner));
+        // SAFETY: the owner was leaked above and is taken back only by `drop`, so it can be
+        // borrowed for as long as this value lives.
+        let bytes = NonNull::from(unsafe { owner.as_ref() }.as_ref());
+        Foreign { owner, bytes }
     }
 }
 
