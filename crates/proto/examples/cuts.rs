@@ -68,6 +68,24 @@ fn reply(bytes: &[u8]) -> u64 {
     }
 }
 
+/// Cuts and goes over all keys, as a multi-key retrieval that is split by backend does.
+#[inline(never)]
+fn keys(bytes: &[u8]) -> u64 {
+    match cut_with(bytes, &LineLimits::PROXIED, 0) {
+        Cut::Head(head) => head.keys().map(|key| key.len() as u64).sum(),
+        other => panic!("the case is a complete request, not {other:?}"),
+    }
+}
+
+/// Cuts and looks for the opaque, as the proxy does to match a meta reply with its request.
+#[inline(never)]
+fn opaque(bytes: &[u8]) -> u64 {
+    match cut_reply(bytes) {
+        ReplyCut::Head(head) => head.opaque().map_or(0, |opaque| opaque.len() as u64),
+        other => panic!("the case is a complete reply, not {other:?}"),
+    }
+}
+
 fn repeat(act: fn(&[u8]) -> u64, bytes: &[u8], rounds: u64) -> u64 {
     let mut sum = 0u64;
     for _ in 0..rounds {
@@ -76,10 +94,16 @@ fn repeat(act: fn(&[u8]) -> u64, bytes: &[u8], rounds: u64) -> u64 {
     sum
 }
 
+const KEYS: &[(&str, &[u8])] = &[("keys-10", REQUESTS[2].1)];
+
+const OPAQUES: &[(&str, &[u8])] = &[("opaque", b"VA 100 s100 O12345\r\nxxxxxxxxxxxxxxxx")];
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let cases = REQUESTS.iter().map(|case| (case, request as fn(&[u8]) -> u64));
     let cases = cases.chain(REPLIES.iter().map(|case| (case, reply as fn(&[u8]) -> u64)));
+    let cases = cases.chain(KEYS.iter().map(|case| (case, keys as fn(&[u8]) -> u64)));
+    let cases = cases.chain(OPAQUES.iter().map(|case| (case, opaque as fn(&[u8]) -> u64)));
     for (&(name, bytes), act) in cases {
         if let [case, rounds] = arguments.as_slice() {
             if case == name {

@@ -12,28 +12,40 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 /// that the caller has to look at more closely. `None` when the rest holds no such byte.
 #[inline(always)]
 pub(crate) fn stop(bytes: &[u8], from: usize) -> Option<usize> {
+    find(bytes, from, low_bytes)
+}
+
+/// Position of the first space at or after `from`, or the length when there is none.
+#[inline(always)]
+pub(crate) fn space(bytes: &[u8], from: usize) -> usize {
+    find(bytes, from, spaces).unwrap_or(bytes.len())
+}
+
+/// Position of the first byte at or after `from` that `marks` marks by its high bit; marks above
+/// the lowest one may be false. `marks` never marks `0xff`.
+#[inline(always)]
+fn find(bytes: &[u8], from: usize, marks: impl Fn(u64) -> u64) -> Option<usize> {
     let mut at = from;
     let mut rest = bytes.get(from..)?;
     while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
-        let hits = low_bytes(u64::from_le_bytes(*chunk));
+        let hits = marks(u64::from_le_bytes(*chunk));
         if hits != 0 {
             return Some(at + (hits.trailing_zeros() / 8) as usize);
         }
         at += 8;
         rest = tail;
     }
-    let last = bytes.last_chunk::<8>();
-    let Some(last) = last else {
-        return rest.iter().position(|&byte| byte <= b' ').map(|found| at + found);
-    };
     if rest.is_empty() {
         return None;
     }
-    // The last word of the input overlaps bytes already seen: shift those out. The zeros that
-    // come in at the top would count as hits, so they are turned into bytes that never do.
+    let Some(last) = bytes.last_chunk::<8>() else {
+        let hit = |byte: &u8| marks(u64::from(*byte) | !0xff) != 0;
+        return rest.iter().position(hit).map(|found| at + found);
+    };
+    // The last word of the input overlaps bytes already seen: shift those out, and fill up with
+    // bytes that are never marked.
     let seen = (8 - rest.len()) as u32 * 8;
-    let word = (u64::from_le_bytes(*last) >> seen) | !(u64::MAX >> seen);
-    let hits = low_bytes(word);
+    let hits = marks((u64::from_le_bytes(*last) >> seen) | !(u64::MAX >> seen));
     (hits != 0).then(|| at + (hits.trailing_zeros() / 8) as usize)
 }
 
@@ -42,6 +54,13 @@ pub(crate) fn stop(bytes: &[u8], from: usize) -> Option<usize> {
 #[inline(always)]
 const fn low_bytes(word: u64) -> u64 {
     word.wrapping_sub(ONES * 0x21) & !word & HIGHS
+}
+
+/// Marks, by its high bit, each byte of `word` that is a space; the lowest mark is exact.
+#[inline(always)]
+const fn spaces(word: u64) -> u64 {
+    let zeros = word ^ (ONES * 0x20);
+    zeros.wrapping_sub(ONES) & !zeros & HIGHS
 }
 
 /// Position of the line feed in `bytes`, looking only at what follows the first `from` bytes.
@@ -118,6 +137,8 @@ mod tests {
         ) {
             let slow = bytes.iter().enumerate().skip(from).find(|&(_, &b)| b <= b' ').map(|(i, _)| i);
             prop_assert_eq!(stop(&bytes, from), slow);
+            let slow = bytes.iter().enumerate().skip(from).find(|&(_, &b)| b == b' ');
+            prop_assert_eq!(space(&bytes, from), slow.map_or(bytes.len(), |(i, _)| i));
         }
     }
 }

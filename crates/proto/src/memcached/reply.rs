@@ -105,29 +105,41 @@ impl<'a> ReplyHead<'a> {
     /// The flags of a meta reply; none for other replies and for `ME`, whose tokens are no flags.
     #[inline]
     pub fn meta_flags(&self) -> MetaFlags<'a> {
-        let at = match self.kind {
-            ReplyKind::Va => {
-                let mut rest = Tokens::starting_at(self.line, 2);
-                rest.next_range();
-                self.line.len() - rest.rest().len()
-            }
-            ReplyKind::Me => self.line.len(),
-            kind if kind.is_meta() => 2,
-            _ => self.line.len(),
-        };
-        meta_flags(self.line, at).at_most(usize::MAX)
+        let mut rest = Tokens::starting_at(self.line, self.flags_at());
+        if self.kind == ReplyKind::Va {
+            rest.next_range();
+        }
+        meta_flags(self.line, self.line.len() - rest.rest().len()).at_most(usize::MAX)
     }
 
     /// Argument of the `O` flag of a meta reply.
     #[inline]
     pub fn opaque(&self) -> Option<&'a [u8]> {
-        self.meta_flags().find(|flag| flag.letter == b'O').map(|flag| flag.argument)
+        self.flag(b'O')
     }
 
     /// Argument of the `k` flag of a meta reply: the key, base64 if the reply has a `b` flag.
     #[inline]
     pub fn echoed_key(&self) -> Option<&'a [u8]> {
-        self.meta_flags().find(|flag| flag.letter == b'k').map(|flag| flag.argument)
+        self.flag(b'k')
+    }
+
+    /// Argument of the flag with that letter.
+    #[inline]
+    fn flag(&self, letter: u8) -> Option<&'a [u8]> {
+        // The length of `VA` need not be stepped over: its token starts with no letter.
+        let mut tokens = meta_flags(self.line, self.flags_at()).at_most(usize::MAX);
+        tokens.find(|flag| flag.letter == letter).map(|flag| flag.argument)
+    }
+
+    /// Where the tokens after the word of a meta reply start.
+    #[inline]
+    const fn flags_at(&self) -> usize {
+        match self.kind {
+            ReplyKind::Me => self.line.len(),
+            kind if kind.is_meta() => 2,
+            _ => self.line.len(),
+        }
     }
 
     /// The client flags of a `VALUE` line.

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::scan::space;
+
 /// Splits a line (without its line end) into its tokens. Runs of spaces separate them once.
 #[inline]
 pub const fn tokens(line: &[u8]) -> Tokens<'_> {
@@ -29,8 +31,7 @@ impl<'a> Tokens<'a> {
         while *self.line.get(start)? == b' ' {
             start += 1;
         }
-        let rest = self.line.get(start..)?;
-        let end = start + space(rest);
+        let end = space(self.line, start);
         self.at = end;
         Some(start..end)
     }
@@ -50,20 +51,6 @@ impl<'a> Iterator for Tokens<'a> {
         let range = self.next_range()?;
         self.line.get(range)
     }
-}
-
-/// Offset of the first space, or the length when there is none.
-#[inline]
-fn space(bytes: &[u8]) -> usize {
-    let mut from = 0;
-    // A control character stops the quick scan but belongs to the token.
-    while let Some(at) = crate::scan::stop(bytes, from) {
-        if bytes.get(at) == Some(&b' ') {
-            return at;
-        }
-        from = at + 1;
-    }
-    bytes.len()
 }
 
 #[cfg(test)]
