@@ -47,7 +47,9 @@ pub fn start(format: Format, level: Level) {
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(level.filter())
-        .with_target(false);
+        .with_target(false)
+        // Complaining about a closed standard error on standard error would end the process.
+        .log_internal_errors(false);
     // A second subscriber in one process is refused; the first one stays, which is what we want.
     let _already_started = match format {
         Format::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),

@@ -9,6 +9,7 @@
 mod admin;
 mod bench;
 mod cli;
+mod console;
 mod control;
 mod logging;
 mod metrics;
@@ -62,10 +63,10 @@ fn is_memcached(program: &OsString) -> bool {
 
 /// A command of the product that this version does not have.
 fn absent(command: &str) -> ExitCode {
-    eprintln!(
+    console::err(format_args!(
         "keyway: `{command}` is not part of version {}; `keyway --help` lists what is",
         env!("CARGO_PKG_VERSION")
-    );
+    ));
     ExitCode::from(2)
 }
 

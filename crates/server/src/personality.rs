@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use crate::control::listeners::{Bound, Failed, Socket};
 use crate::control::{self, End, Manners, Plan, Ready, Source, Trouble, with_users};
 use crate::serve::EXIT_SYSTEM;
-use crate::{cli, logging, privileges};
+use crate::{cli, console, logging, privileges};
 
 /// Environment variable that names the file for port numbers.
 const PORT_FILE: &str = "MEMCACHED_PORT_FILENAME";
@@ -41,45 +41,44 @@ pub fn run(program: &str, args: Vec<OsString>) -> ExitCode {
 }
 
 fn print(stream: Stream, text: &str) {
-    // A closed stream is the caller's choice.
-    let _closed = match stream {
-        Stream::Stdout => io::stdout().write_all(text.as_bytes()),
-        Stream::Stderr => io::stderr().write_all(text.as_bytes()),
-    };
+    match stream {
+        Stream::Stdout => console::out_text(text),
+        Stream::Stderr => console::err_text(text),
+    }
 }
 
 fn serve(run: Run) -> ExitCode {
     let Run { mut config, process, settings } = run;
     print(Stream::Stderr, &process.warnings);
     if let Err(refusal) = prepare(&config, &process) {
-        eprintln!("{refusal}");
+        console::err(&refusal);
         return ExitCode::from(refusal.exit());
     }
     match cli::engine_from_environment() {
         Ok(Some(engine)) => config.engine = engine,
         Ok(None) => {}
         Err(mistake) => {
-            eprintln!("{mistake}");
+            console::err(mistake);
             return ExitCode::FAILURE;
         }
     }
     if process.daemonize
         && privileges::daemonize(process.core_dumps, process.verbosity > 0).is_err()
     {
-        eprintln!("failed to daemon() in order to daemonize");
+        console::err("failed to daemon() in order to daemonize");
         return ExitCode::FAILURE;
     }
     if process.lock_memory
         && let Err(error) = privileges::lock_memory()
     {
-        eprintln!("warning: -k invalid, mlockall() failed: {}", reason(&error));
+        console::err(format_args!("warning: -k invalid, mlockall() failed: {}", reason(&error)));
     }
     logging::start(logging::Format::Text, level(process.verbosity));
     let users = match &process.auth_file {
         Some(path) => match read_users(path) {
             Ok(users) => users,
             Err(mistake) => {
-                eprintln!("{mistake}");
+                console::err(mistake);
                 return ExitCode::FAILURE;
             }
         },
@@ -112,21 +111,25 @@ fn start(
     if let (true, Some(path)) = (process.daemonize, &process.pid_file)
         && let Err(error) = fs::remove_file(path)
     {
-        eprintln!("Could not remove the pid file {}: {}", path.display(), reason(&error));
+        console::err(format_args!(
+            "Could not remove the pid file {}: {}",
+            path.display(),
+            reason(&error)
+        ));
     }
     match result {
         Ok(End::Asked) => {
             if process.verbosity > 0 {
-                eprintln!("Exiting normally");
+                console::err("Exiting normally");
             }
             ExitCode::SUCCESS
         }
         Ok(End::AskedGracefully) => {
-            eprintln!("Gracefully stopping");
+            console::err("Gracefully stopping");
             ExitCode::SUCCESS
         }
         Ok(End::WorkerLost) => {
-            eprintln!("Exiting on error");
+            console::err("Exiting on error");
             ExitCode::FAILURE
         }
         Err(trouble) => {
@@ -214,7 +217,11 @@ fn write_ports(bound: &[Bound], path: &Path) {
         // memcached does not look at the result either; the reader misses the file.
         Ok(()) => drop(fs::rename(&temporary, path)),
         Err(error) => {
-            eprintln!("Failed to open \"{}\": {}", temporary.display(), reason(&error));
+            console::err(format_args!(
+                "Failed to open \"{}\": {}",
+                temporary.display(),
+                reason(&error)
+            ));
         }
     }
 }
@@ -225,21 +232,26 @@ fn write_pid(path: &Path) {
     if let Some(pid) = running.filter(|pid| *pid > 0)
         && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_ok()
     {
-        eprintln!("WARNING: The pid file contained the following (running) pid: {pid}");
+        console::err(format_args!(
+            "WARNING: The pid file contained the following (running) pid: {pid}"
+        ));
     }
     let temporary = with_suffix(path, ".tmp");
     if let Err(error) = fs::write(&temporary, format!("{}\n", std::process::id())) {
         let reason = reason(&error);
-        eprintln!("Could not open the pid file {} for writing: {reason}", temporary.display());
+        console::err(format_args!(
+            "Could not open the pid file {} for writing: {reason}",
+            temporary.display()
+        ));
         return;
     }
     if let Err(error) = fs::rename(&temporary, path) {
-        eprintln!(
+        console::err(format_args!(
             "Could not rename the pid file from {} to {}: {}",
             temporary.display(),
             path.display(),
             reason(&error)
-        );
+        ));
     }
 }
 
@@ -251,11 +263,14 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn complain(trouble: &Trouble, process: &ProcessOptions) {
     match trouble {
-        Trouble::Listen(failed) => eprintln!("{}", listen_failure(failed, process)),
+        Trouble::Listen(failed) => console::err(listen_failure(failed, process)),
         Trouble::Admin(address, error) => {
-            eprintln!("failed to listen on admin address {address}: {}", reason(error));
+            console::err(format_args!(
+                "failed to listen on admin address {address}: {}",
+                reason(error)
+            ));
         }
-        Trouble::System(what, error) => eprintln!("{what}: {}", reason(error)),
+        Trouble::System(what, error) => console::err(format_args!("{what}: {}", reason(error))),
     }
 }
 

@@ -10,6 +10,8 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::{User, geteuid, getuid, setgid, setgroups, setuid};
 use rustix::mm::{MlockAllFlags, mlockall};
 
+use crate::console;
+
 /// Why the process cannot run as asked. The texts and codes are memcached's.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -93,6 +95,11 @@ pub fn allow_files_to_hard_limit() -> u64 {
     }
 }
 
+/// How many files may be open.
+pub fn files_allowed() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
+}
+
 /// Becomes `user` when started as root. Without root nothing happens, whatever `user` says.
 pub fn leave_root(user: Option<&str>) -> Result<(), Refusal> {
     if !getuid().is_root() && !geteuid().is_root() {
@@ -108,7 +115,10 @@ pub fn leave_root(user: Option<&str>) -> Result<(), Refusal> {
         Ok(()) => {}
         // Without the capability there is nothing left to give up: go on, but say so.
         Err(nix::errno::Errno::EPERM) => {
-            eprintln!("failed to drop supplementary groups: {}", nix::errno::Errno::EPERM.desc());
+            console::err(format_args!(
+                "failed to drop supplementary groups: {}",
+                nix::errno::Errno::EPERM.desc()
+            ));
         }
         Err(error) => return Err(Refusal::Groups(error.desc().into())),
     }

@@ -11,15 +11,14 @@ use keyway_proxy::local::Settings;
 
 use crate::admin::bind_text;
 use crate::cli::{self, AdminAddress, Serve};
+use crate::control::deal::places;
 use crate::control::{self, End, Manners, Plan, Ready, Source, Trouble};
-use crate::{logging, privileges};
+use crate::{console, logging, privileges};
 
 /// Where the embedded store listens when nothing else is said.
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 11211);
 /// Where the admin server listens when nothing else is said.
 const DEFAULT_ADMIN: ([u8; 4], u16) = ([127, 0, 0, 1], 9911);
-/// Descriptors that are not clients: listeners, backends, the admin server, files.
-const OTHER_FILES: u64 = 256;
 
 /// Exit status: the configuration was refused.
 const EXIT_REFUSED: u8 = 1;
@@ -34,7 +33,7 @@ pub fn run(options: &Serve) -> ExitCode {
     let overrides = match Overrides::new(options) {
         Ok(overrides) => overrides,
         Err(mistake) => {
-            eprintln!("keyway: {mistake}");
+            console::err(format_args!("keyway: {mistake}"));
             return ExitCode::from(EXIT_USAGE);
         }
     };
@@ -173,12 +172,12 @@ impl Mistakes {
     fn show(&self) {
         match self {
             Mistakes::Unreadable(path, error) => {
-                eprintln!("keyway: cannot read {}: {error}", path.display());
+                console::err(format_args!("keyway: cannot read {}: {error}", path.display()));
             }
             Mistakes::Wrong { text, findings } => {
                 let color = std::io::stderr().is_terminal();
-                eprint!("{}", keyway_config::to_text(text, findings, color));
-                eprintln!("keyway: the configuration cannot be used");
+                console::err_text(&keyway_config::to_text(text, findings, color));
+                console::err("keyway: the configuration cannot be used");
             }
         }
     }
@@ -209,12 +208,13 @@ pub fn load_quietly(path: &Path) -> Result<Config, ExitCode> {
 
 fn check_file_limit(config: &Config) {
     let allowed = privileges::allow_files_to_hard_limit();
-    let wanted = config.limits.clients_max as u64 + OTHER_FILES;
-    if allowed < wanted {
+    let (places, wanted) = (places(config, allowed), config.limits.clients_max);
+    if places < wanted {
         tracing::warn!(
             allowed,
+            places,
             wanted,
-            "fewer files may be open than the configured number of clients needs: raise the limit \
+            "the limit on open files leaves fewer places for clients than configured: raise it \
              (ulimit -n, LimitNOFILE=) or lower clients_max"
         );
     }
@@ -251,7 +251,10 @@ fn welcome(config: &Config, ready: &Ready<'_>, without_file: bool) {
     let engine = ready.engines.first().copied().unwrap_or("no engine");
     let workers = ready.engines.len();
     let plural = if workers == 1 { "" } else { "s" };
-    println!("Keyway {} with {workers} worker{plural} on {engine}", env!("CARGO_PKG_VERSION"));
+    console::out(format_args!(
+        "Keyway {} with {workers} worker{plural} on {engine}",
+        env!("CARGO_PKG_VERSION")
+    ));
     for listener in &config.listeners {
         let bound = ready.bound.iter().find(|bound| bound.bind == listener.bind);
         let address = match bound.and_then(|bound| bound.address) {
@@ -264,19 +267,21 @@ fn welcome(config: &Config, ready: &Ready<'_>, without_file: bool) {
                 RouteKind::Store => store_text(config.store.as_ref()),
                 _ => format!("route {}", route.name),
             });
-        println!("  {address:<24} memcached, {target}");
+        console::out(format_args!("  {address:<24} memcached, {target}"));
     }
     match ready.admin {
-        Some(admin) => println!("  {:<24} admin and metrics", format!("http://{admin}/")),
-        None => println!("  the admin server is off"),
+        Some(admin) => {
+            console::out(format_args!("  {:<24} admin and metrics", format!("http://{admin}/")))
+        }
+        None => console::out("  the admin server is off"),
     }
     let tcp = ready.bound.iter().find(|bound| matches!(bound.bind, Bind::Tcp(_)));
     if let (true, Some(address)) = (without_file, tcp.and_then(|bound| bound.address)) {
-        println!(
+        console::out(format_args!(
             "Try it: printf 'set hello 0 0 5\\r\\nworld\\r\\nget hello\\r\\nquit\\r\\n' | nc {} {}",
             address.ip(),
             address.port()
-        );
+        ));
     }
 }
 
@@ -293,32 +298,36 @@ fn explain_trouble(trouble: &Trouble, without_file: bool) {
     match trouble {
         Trouble::Listen(failed) => {
             let address = bind_text(&failed.bind);
-            eprintln!(
+            console::err(format_args!(
                 "keyway: listener \"{}\" cannot listen on {address}: {}",
                 failed.name, failed.error
-            );
+            ));
             let way_out = if without_file { "--listen ADDR" } else { "the configuration file" };
             match failed.error.kind() {
-                std::io::ErrorKind::AddrInUse => eprintln!(
+                std::io::ErrorKind::AddrInUse => console::err(format_args!(
                     "  another process, perhaps memcached, listens there: stop it, or choose \
                      another address with {way_out}"
-                ),
-                std::io::ErrorKind::PermissionDenied => eprintln!(
+                )),
+                std::io::ErrorKind::PermissionDenied => console::err(
                     "  ports below 1024 need the right to use them (CAP_NET_BIND_SERVICE), socket \
-                     files need a directory that can be written"
+                     files need a directory that can be written",
                 ),
                 std::io::ErrorKind::AddrNotAvailable => {
-                    eprintln!("  this machine has no such address: choose one with {way_out}");
+                    console::err(format_args!(
+                        "  this machine has no such address: choose one with {way_out}"
+                    ));
                 }
                 _ => {}
             }
         }
         Trouble::Admin(address, error) => {
-            eprintln!("keyway: the admin server cannot listen on {address}: {error}");
-            eprintln!(
-                "  choose another address with --admin ADDR, or turn it off with --admin off"
+            console::err(format_args!(
+                "keyway: the admin server cannot listen on {address}: {error}"
+            ));
+            console::err(
+                "  choose another address with --admin ADDR, or turn it off with --admin off",
             );
         }
-        Trouble::System(what, error) => eprintln!("keyway: {what}: {error}"),
+        Trouble::System(what, error) => console::err(format_args!("keyway: {what}: {error}")),
     }
 }

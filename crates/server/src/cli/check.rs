@@ -1,11 +1,12 @@
 //! `keyway check FILE…`: reads files as `serve` would and reports every finding; changes nothing.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use keyway_config::{Diagnostic, Severity};
 
 use super::{Check, Output};
+use crate::console;
 
 /// Checks all files. Status 0: all can be used; 1: one has a mistake or cannot be read.
 pub fn run(check: &Check) -> ExitCode {
@@ -18,7 +19,7 @@ pub fn run(check: &Check) -> ExitCode {
             Err(error) => {
                 failed = true;
                 match check.format {
-                    Output::Text => eprintln!("{name}: cannot be read: {error}"),
+                    Output::Text => console::err(format_args!("{name}: cannot be read: {error}")),
                     Output::Json => all.push(unreadable(&name, &error)),
                 }
                 continue;
@@ -33,22 +34,25 @@ pub fn run(check: &Check) -> ExitCode {
         }
     }
     if check.format == Output::Json {
-        println!("{}", keyway_config::to_json(&all));
+        console::out(keyway_config::to_json(&all));
     }
     ExitCode::from(u8::from(failed))
 }
 
 fn show(name: &str, bytes: &[u8], findings: &[Diagnostic], errors: usize) {
     if findings.is_empty() {
-        println!("{name}: ok");
+        console::out(format_args!("{name}: ok"));
         return;
     }
     let color = std::io::stdout().is_terminal();
     let text = keyway_config::to_text(&String::from_utf8_lossy(bytes), findings, color);
-    // A closed pipe (`| head`) is no reason to complain.
-    let _closed_pipe = std::io::stdout().write_all(text.as_bytes());
+    console::out_text(&text);
     let warnings = findings.len() - errors;
-    println!("{name}: {} and {}", plural(errors, "error"), plural(warnings, "warning"));
+    console::out(format_args!(
+        "{name}: {} and {}",
+        plural(errors, "error"),
+        plural(warnings, "warning")
+    ));
 }
 
 fn unreadable(name: &str, error: &std::io::Error) -> Diagnostic {

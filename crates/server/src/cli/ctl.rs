@@ -13,6 +13,7 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 
 use super::{Ctl, Order};
+use crate::console;
 
 /// Longest that an instance may take for an answer; a reload resolves names first.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,11 +29,11 @@ pub fn run(ctl: &Ctl) -> ExitCode {
     };
     match request(ctl.admin, method, path) {
         Ok(answer) => {
-            println!("{}", answer.body.trim_end());
+            console::out(answer.body.trim_end());
             ExitCode::from(u8::from(!answer.accepted))
         }
         Err(error) => {
-            eprintln!("keyway ctl: {error:#}");
+            console::err(format_args!("keyway ctl: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -11,7 +11,7 @@ use keyway_proxy::explain::{Does, Explanation, Placed, Way};
 use serde_json::{Value, json};
 
 use super::{Explain, ctl};
-use crate::serve;
+use crate::{console, serve};
 
 /// Prints where the key goes. Status 1 when that cannot be said.
 pub fn run(options: &Explain) -> ExitCode {
@@ -25,11 +25,11 @@ pub fn run(options: &Explain) -> ExitCode {
     let listener = options.listener.as_deref();
     match explain(&config, listener, options.command, options.key.as_bytes()) {
         Ok(explanation) => {
-            println!("{}", explanation.to_text().trim_end());
+            console::out(explanation.to_text().trim_end());
             ExitCode::SUCCESS
         }
         Err(reason) => {
-            eprintln!("keyway explain: {reason}");
+            console::err(format_args!("keyway explain: {reason}"));
             ExitCode::FAILURE
         }
     }
@@ -48,11 +48,11 @@ fn ask(options: &Explain) -> ExitCode {
         Ok(answer) => {
             let reply: Value = serde_json::from_str(&answer.body).unwrap_or_default();
             let member = if answer.accepted { "text" } else { "error" };
-            println!("{}", reply[member].as_str().unwrap_or(&answer.body).trim_end());
+            console::out(reply[member].as_str().unwrap_or(&answer.body).trim_end());
             ExitCode::from(u8::from(!answer.accepted))
         }
         Err(error) => {
-            eprintln!("keyway explain: {error:#}");
+            console::err(format_args!("keyway explain: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use keyway_engine::{Accepted, AcceptorHandle, Peer, Sender};
+use keyway_proxy::config::{Config, Pool};
 use keyway_proxy::local::{Opened, Shared};
 use keyway_proxy::setup::Mail;
 use keyway_proxy::stats::Registry;
@@ -21,10 +22,30 @@ use super::status::Status;
 /// What memcached tells a client beyond the limit before it closes the connection.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 
+/// Descriptors of one worker's engine.
+const ENGINE_FILES: u64 = 4;
+/// Descriptors kept for the admin server, logs, timers and look-ups.
+const CONTROL_FILES: u64 = 32;
+
+/// How many clients may be connected: as many as configured, or as many as descriptors are left for
+/// when everything else has its own. Without that reserve a crowd of clients would take those of
+/// the admin server and of backends that have to be connected again.
+pub fn places(config: &Config, files_allowed: u64) -> usize {
+    let workers = config.workers as u64;
+    let links = |pool: &Pool| (pool.backends.len() * pool.link.connections) as u64;
+    let backends: u64 = config.pools.iter().map(links).sum::<u64>().saturating_mul(workers);
+    let others = backends
+        .saturating_add(workers.saturating_mul(ENGINE_FILES))
+        .saturating_add(config.listeners.len() as u64 + CONTROL_FILES);
+    // However many others there are, clients get half.
+    let left = files_allowed.saturating_sub(others.min(files_allowed / 2));
+    usize::try_from(left).unwrap_or(usize::MAX).min(config.limits.clients_max)
+}
+
 /// What the acceptor's thread and control both look at.
 #[derive(Debug)]
 pub struct Gate {
-    /// Most open clients; see `Limits::clients_max`.
+    /// Most open clients; see [`places`].
     pub clients_max: AtomicUsize,
     /// Beyond the limit: `true` closes connections with an error line (memcached's way), `false`
     /// leaves them in the kernel's queue until a client goes.
@@ -205,6 +226,16 @@ mod tests {
     fn the_least_loaded_worker_is_next() {
         assert_eq!(fewest(&[3, 1, 2], 0), Some(1));
         assert_eq!(fewest(&[], 0), None);
+    }
+
+    #[test]
+    fn clients_leave_descriptors_for_everyone_else() {
+        let mut config = Config::embedded("127.0.0.1:1".parse().unwrap(), 2);
+        config.limits.clients_max = 1000;
+        assert_eq!(places(&config, 1_000_000), 1000);
+        assert_eq!(places(&config, 1000), 1000 - 2 * 4 - 1 - 32);
+        assert_eq!(places(&config, 64), 32);
+        assert_eq!(places(&config, 0), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! of control. Whatever cannot be had refuses the whole change, and the old configuration goes on.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keyway_proxy::config::{Config, StoreOptions, User};
@@ -14,8 +15,9 @@ use tokio::task::JoinHandle;
 
 use super::names::{self, Answers};
 use super::phase::Step;
-use super::{Control, listeners};
+use super::{Control, deal, listeners};
 use crate::admin::ReloadResult;
+use crate::privileges;
 
 /// Longest wait for workers to take over a configuration before a reload is reported as done.
 const TAKE_OVER_WAIT: Duration = Duration::from_secs(2);
@@ -184,11 +186,9 @@ impl Control {
     /// Gives the next generation to all workers.
     fn configure(&mut self, config: Config, listener_keys: Vec<u32>) {
         let number = self.generation.number + 1;
-        self.status.gate.clients_max.store(
-            config.limits.clients_max,
-            // A limit that is read a moment late is no worse than one that is set a moment later.
-            std::sync::atomic::Ordering::Relaxed,
-        );
+        let places = deal::places(&config, privileges::files_allowed());
+        // A limit that is read a moment late is no worse than one that is set a moment later.
+        self.status.gate.clients_max.store(places, Ordering::Relaxed);
         self.generation = Arc::new(Generation { number, config, listener_keys });
         self.workers.tell(|| Mail::Configure(self.generation.clone()));
         self.publish();

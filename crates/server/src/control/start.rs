@@ -18,7 +18,7 @@ use keyway_proxy::stats::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::deal::{Dealer, Gate};
+use super::deal::{self, Dealer, Gate};
 use super::listeners::Listeners;
 use super::names::{self, Names};
 use super::phase::{Input, Phase};
@@ -29,7 +29,7 @@ use super::workers::{Ended, Supplies, Workers};
 use super::{Control, End, Manners, Plan, Ready, Trouble};
 use crate::metrics::Process;
 use crate::report::Reporter;
-use crate::{admin, udp};
+use crate::{admin, privileges, udp};
 
 /// Events that workers may have ahead of the log before they are dropped.
 const EVENTS_MAX: usize = 8192;
@@ -107,7 +107,7 @@ fn status(plan: &Plan) -> Arc<Status> {
         Arc::new(config.clone()),
         Registry::new(config.workers),
         Arc::new(reload::store(config.store.as_ref())),
-        Gate::new(config.limits.clients_max, refuse_over_limit),
+        Gate::new(deal::places(config, privileges::files_allowed()), refuse_over_limit),
     )
 }
 
