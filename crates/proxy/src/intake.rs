@@ -421,12 +421,24 @@ impl Worker {
         }
         let limits = &self.generation.config.limits;
         let (large, most) = (limits.large_value_bytes, limits.value_bytes_max);
+        let kept_max = limits.client_bytes_max as u64 / 2;
         if body - 2 > most {
             self.answer(id, listener, head, ReplyKind::ServerError, text::TOO_LARGE);
             return Some(self.swallow(id, head, body));
         }
         if body - 2 > large {
-            return Some(self.large_request(id, listener, head, body));
+            let class = route::class(head);
+            let leaf = listener.routes.table.resolve(listener.root, class, head.key);
+            if let Node::Pool(pool) = listener.routes.table.node(leaf)
+                && listener.routes.pools[*pool].config.link.large_lanes_max > 0
+            {
+                return Some(self.large_request(id, listener, head, leaf, body));
+            }
+            // Without a lane, and for routes that may send it twice, the value is kept as a whole.
+            if body > kept_max {
+                self.answer(id, listener, head, ReplyKind::ServerError, text::TOO_LARGE);
+                return Some(self.swallow(id, head, body));
+            }
         }
         (body > there).then_some(Step::Wait((body.saturating_sub(there)) as usize))
     }
@@ -447,6 +459,7 @@ impl Worker {
         id: ClientId,
         listener: &Rc<Listener>,
         head: &Head<'_>,
+        leaf: usize,
         body: u64,
     ) -> Step {
         let client = self.clients.get_mut(id).expect("consume found the client");
@@ -456,20 +469,13 @@ impl Worker {
             return Step::Blocked;
         }
         let class = route::class(head);
-        let leaf = listener.routes.table.resolve(listener.root, class, head.key);
-        let Node::Pool(pool) = listener.routes.table.node(leaf) else {
-            // Other routes would have to keep the whole value.
-            self.answer(id, listener, head, ReplyKind::ServerError, text::TOO_LARGE);
-            return self.swallow(id, head, body);
-        };
+        let Node::Pool(pool) = listener.routes.table.node(leaf) else { return Step::Blocked };
         let pool = &listener.routes.pools[*pool];
         let index = pool.placement.borrow().choose(head.key, || self.random());
         let bytes = head.line_bytes + body as usize;
         let exchange = self.open(id, listener, leaf, head, class, bytes);
         let mut line = self.spare();
-        let end = head.line_bytes.min(head.line.len() + 2);
         let wire = [head.line, b"\r\n"].concat();
-        debug_assert!(end <= wire.len(), "a line end has at most two bytes");
         Request { head: Head { line_bytes: wire.len(), ..*head }, wire: &wire }.render(&mut line);
         let begun = self.begin_upload(id, exchange, pool.backends[index], &line, body);
         self.give_back(line);
