@@ -67,13 +67,15 @@ impl Client {
         }
     }
 
-    /// Sends what the kernel takes now; returns how many bytes that were, 0 when it takes none.
-    pub fn send_some(&mut self, bytes: &[u8]) -> usize {
+    /// Sends what the kernel takes now; returns how many bytes that were, 0 when it takes none, and
+    /// `None` when the connection was closed.
+    pub fn send_some(&mut self, bytes: &[u8]) -> Option<usize> {
         let Stream::Tcp(stream) = &mut self.stream else { panic!("only over TCP") };
         stream.set_nonblocking(true).expect("a socket can be made non-blocking");
         let sent = match stream.write(bytes) {
-            Ok(n) => n,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => 0,
+            Ok(n) => Some(n),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Some(0),
+            Err(e) if is_close(e.kind()) => None,
             Err(e) => panic!("sending: {e}"),
         };
         stream.set_nonblocking(false).expect("a socket can be made blocking");
@@ -83,13 +85,20 @@ impl Client {
     /// The next `len` bytes.
     #[track_caller]
     pub fn take(&mut self, len: usize) -> Vec<u8> {
+        let taken = self.try_take(len);
+        taken.unwrap_or_else(|| panic!("closed after {:?}, wanted {len} bytes", self.rest()))
+    }
+
+    /// The next `len` bytes, or `None` when the connection ends before.
+    pub fn try_take(&mut self, len: usize) -> Option<Vec<u8>> {
         while self.read.len() - self.at < len {
-            let got = self.fill();
-            assert!(got > 0, "closed after {:?}, wanted {len} bytes", self.rest());
+            if self.fill() == 0 {
+                return None;
+            }
         }
         let bytes = self.read[self.at..self.at + len].to_vec();
         self.at += len;
-        bytes
+        Some(bytes)
     }
 
     /// The next line, without its end.

@@ -70,26 +70,37 @@ fn one_client(proxy: &Proxy, id: usize, values: &AtomicUsize) {
             continue;
         }
         for key in &keys {
-            if read_one(&mut client, key) {
-                values.fetch_add(1, Ordering::Relaxed);
+            match read_one(&mut client, key) {
+                Some(true) => {
+                    values.fetch_add(1, Ordering::Relaxed);
+                }
+                Some(false) => {}
+                // A value that had begun cannot be finished: the client is closed with it.
+                None => {
+                    client = proxy.client();
+                    break;
+                }
             }
         }
     }
 }
 
-/// Reads the reply to `get key`; whether there was a value. Anything that is not about `key` fails.
-fn read_one(client: &mut Client, key: &str) -> bool {
-    let line = client.line();
+/// Reads one reply to `get key`: whether there was a value, `None` when the connection ended.
+/// Anything that is not about `key` fails.
+fn read_one(client: &mut Client, key: &str) -> Option<bool> {
+    let line = client.try_line()?;
     let words: Vec<&str> = line.split(' ').collect();
     match words.as_slice() {
         ["VALUE", found, _, length] => {
-            let value = client.take(length.parse().expect("a length"));
-            client.expect("\r\nEND\r\n");
+            assert_eq!(*found, key, "{line}");
+            let length: usize = length.parse().expect("a length");
             let begin = format!("<{key}>");
-            assert!(*found == key && value.starts_with(begin.as_bytes()), "{key} got {line}");
-            true
+            let value = client.try_take(length + 7)?;
+            assert!(value.starts_with(begin.as_bytes()), "{key}: {}", value.escape_ascii());
+            assert!(value.ends_with(b"\r\nEND\r\n"), "{key}: {}", value.escape_ascii());
+            Some(true)
         }
-        ["SERVER_ERROR", ..] | ["END"] => false,
+        ["SERVER_ERROR", ..] => Some(false),
         other => panic!("{key} got {other:?}"),
     }
 }

@@ -190,13 +190,11 @@ fn a_reply_too_many_ends_the_connection() {
     let pool = "retry = \"10ms\"\nretry_max = \"20ms\"\nfailure_limit = 1000";
     let proxy = Proxy::with_one_worker(&[fake.addr], pool, "");
     let mut client = proxy.client();
-    for _ in 0..20 {
-        client.send("get twice\r\nget victim\r\n");
-        for _ in 0..2 {
-            let line = client.line();
-            assert!(["END", "SERVER_ERROR backend failure"].contains(&&*line), "{line}");
-        }
-        wait_for_reply(&mut client, "get fine\r\n", "END");
+    for _ in 0..10 {
+        let before = fake.accepted();
+        client.ask("get twice\r\n", "END\r\n");
+        wait_until("the connection is given up", || fake.accepted() > before);
+        wait_for_reply(&mut client, "get victim\r\n", "END");
     }
 }
 
@@ -348,7 +346,7 @@ fn hostile_requests_reach_no_backend() {
     client.finish_sending();
     client.drain();
     for asked in fake.log() {
-        let plain = asked.line.bytes().all(|b| (0x20..0x7f).contains(&b));
+        let plain = !asked.line.contains(['\0', '\r', '\n']);
         assert!(plain && asked.line.len() < 600, "a backend was asked {:?}", asked.line);
     }
 }

@@ -107,7 +107,7 @@ fn listeners_come_and_go_with_the_file() {
     let both = format!("{one}[listeners.more]\naddress = \"{second}\"\n");
     let keyway = Keyway::start(KEYWAY, &one);
     let mut old = Client::tcp(first);
-    assert_eq!(reload(&keyway, &both), (200, reload(&keyway, &both).1));
+    assert_eq!(reload(&keyway, &both).0, 200);
     let mut new = Client::tcp(second);
     new.ask("set a 0 0 1\r\nx\r\n", "STORED\r\n");
     old.ask("get a\r\n", "VALUE a 0 1\r\nx\r\nEND\r\n");

@@ -208,7 +208,11 @@ impl Scene {
             let is_limited = self.config.limits.large_value_bytes < 1 << 20;
             assert!(is_limited || findings.errors == 0, "no limit was reached: {findings:?}");
             assert_eq!(findings.broken, 0, "no client was to be closed: {findings:?}");
-            assert_eq!(findings.gave_up, 0, "every request was to be answered: {findings:?} {:?}", self.config.limits);
+            assert_eq!(
+                findings.gave_up, 0,
+                "every request was to be answered: {findings:?} {:?}",
+                self.config.limits
+            );
         }
         drop(findings);
         self.world.set_faults(Faults::none());
