@@ -284,7 +284,7 @@ fn out_of_descriptors_new_clients_wait() {
         served.ask("get a\r\n", "VALUE a 0 1\r\nx\r\nEND\r\n");
         assert_eq!(http_get(admin, "/healthz").0, 200, "the admin server answers");
     }
-    crowd.drain(..60);
+    crowd.drain(..75);
     // The rest is accepted now, and gets what it asked for.
     for client in &mut crowd {
         client.expect("VALUE a 0 1\r\nx\r\nEND\r\n");
