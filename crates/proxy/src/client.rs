@@ -92,8 +92,10 @@ pub(crate) struct State {
     pub queued: bool,
     /// Whole requests may lie in `partial` that have not been looked at for lack of room.
     pub blocked: bool,
-    /// Its socket is not read.
+    /// Its socket is not read, and no request of it is begun, for lack of room.
     pub paused: bool,
+    /// Its socket is not read because enough has come that was not looked at yet.
+    pub flooded: bool,
     /// A `Drained` event was asked for.
     pub awaits_drain: bool,
     /// No more requests are taken; it is closed once everything owed is sent.

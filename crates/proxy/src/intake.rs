@@ -98,11 +98,19 @@ impl Worker {
             return self.close_client(id);
         }
         if state.blocked {
-            if client.partial.len() > INPUT_BYTES_PAUSE && !state.paused {
-                client.state.paused = true;
+            if client.partial.len() > INPUT_BYTES_PAUSE && !state.flooded {
+                client.state.flooded = true;
                 self.engine.pause(client.conn);
             }
-        } else if state.ended {
+            return;
+        }
+        if state.flooded {
+            client.state.flooded = false;
+            if !state.paused {
+                self.engine.resume(client.conn);
+            }
+        }
+        if state.ended {
             self.finish_client(id);
         } else if state.paused && client.upload.is_none() {
             self.unpause(id);

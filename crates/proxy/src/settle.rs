@@ -193,7 +193,9 @@ impl Worker {
             return;
         }
         client.state.paused = false;
-        self.engine.resume(client.conn);
+        if !client.state.flooded {
+            self.engine.resume(client.conn);
+        }
         if client.state.blocked && !client.state.queued {
             client.state.queued = true;
             self.queue.push_back(id);
