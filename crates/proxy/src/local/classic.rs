@@ -19,15 +19,30 @@ pub(super) fn get(ctx: &Context<'_>, head: &Head<'_>, out: &mut Output) {
         out.put(text::END);
         return;
     }
+    each_key(head, out, |key, out| get_one(ctx, key, with_cas, out));
+}
+
+/// Bytes that the values of one retrieval may take in the output. Beyond that the reply would be
+/// a way to use up the machine's memory: one line can name the same big value very often.
+const REPLY_BYTES_MAX: usize = 64 << 20;
+
+/// Values that one retrieval may keep in the store's memory.
+const REPLY_HELD_MAX: usize = 16 << 10;
+
+/// Renders each key of a retrieval, and the end. What is wrong with a later key takes back the
+/// values of the earlier ones: an error is then all the client gets.
+fn each_key(head: &Head<'_>, out: &mut Output, mut render: impl FnMut(&[u8], &mut Output)) {
     let start = out.mark();
     for key in head.keys() {
         if key.len() > KEY_BYTES_MAX {
-            // The values of earlier keys are taken back: the error is all the client gets.
             out.rewind(start);
-            out.put(text::BAD_LINE_FORMAT);
-            return;
+            return out.put(text::BAD_LINE_FORMAT);
         }
-        get_one(ctx, key, with_cas, out);
+        render(key, out);
+        if out.exceeds(start, REPLY_BYTES_MAX, REPLY_HELD_MAX) {
+            out.rewind(start);
+            return out.put(text::OUT_OF_MEMORY_GET);
+        }
     }
     out.put(text::END);
 }
@@ -144,16 +159,7 @@ pub(super) fn get_and_touch(ctx: &Context<'_>, head: &Head<'_>, out: &mut Output
     };
     let exptime = ctx.shared.exptime(i64::from(asked), ctx.now);
     let with_cas = head.verb == Verb::Gats;
-    let start = out.mark();
-    for key in head.keys() {
-        if key.len() > KEY_BYTES_MAX {
-            out.rewind(start);
-            out.put(text::BAD_LINE_FORMAT);
-            return;
-        }
-        touch_one(ctx, key, exptime, with_cas, out);
-    }
-    out.put(text::END);
+    each_key(head, out, |key, out| touch_one(ctx, key, exptime, with_cas, out));
 }
 
 /// Sets the expiry time and renders one `VALUE`, or nothing for a miss.

@@ -6,9 +6,9 @@
 //! where memcached's own behaviour is a bug, docs/compatibility.md says what is done instead.
 //! The binary protocol ([`binary`]) and UDP ([`udp`]) have the same shape.
 //!
-//! A request of the text protocol goes: `proto::memcached::cut` → [`admit`] → read that many bytes →
-//! [`execute`] → send [`Output::pieces`] → obey [`Next`]; while it is [`Next::More`], [`more`] gives
-//! the next slice of a dump when the client has taken the last one.
+//! The way of a text request: cut its head (`proto::memcached::cut`), [`admit`] it, read as many
+//! bytes, [`execute`] it, send [`Output::pieces`], obey [`Next`]. After [`Next::More`], [`more`]
+//! gives the next slice of a dump each time the client has taken the last one.
 
 mod admin;
 mod arith;

@@ -90,6 +90,11 @@ impl Output {
         self.held.truncate(mark.held);
     }
 
+    /// Whether more than so many bytes, or values, were appended since `mark`.
+    pub(super) fn exceeds(&self, mark: Mark, bytes_max: usize, held_max: usize) -> bool {
+        self.bytes.len() - mark.bytes > bytes_max || self.held.len() - mark.held > held_max
+    }
+
     /// Appends bytes.
     #[inline]
     pub(super) fn put(&mut self, bytes: &[u8]) {

@@ -94,27 +94,28 @@ fn normal_line(line: &[u8], is_same_version: bool, learned: &mut Learned) -> (St
         }
         [code, flags @ ..] if code.len() == 2 && code.iter().all(u8::is_ascii_uppercase) => {
             let value_bytes = if *code == b"VA" { number(flags.first()) + 2 } else { 0 };
-            let key = flags.iter().find(|flag| flag.first() == Some(&b'k')).map(|key| &key[1..]);
-            let mut shown = Vec::new();
-            for (index, flag) in flags.iter().enumerate() {
-                shown.push(match flag.first() {
-                    Some(b'c') => {
-                        if let Some(key) = key {
-                            learned.learn(key, &flag[1..]);
-                        }
-                        b"cCAS".to_vec()
-                    }
-                    Some(b'l') => b"lTIME".to_vec(),
-                    Some(b't') => normal_time(b"t", flag),
-                    _ if index == 0 && value_bytes > 0 => flag.to_vec(),
-                    _ => flag.to_vec(),
-                });
-            }
-            (format!("{} {}\\r\\n", code.escape_ascii(), text_of(&shown)), value_bytes)
+            let flags = normal_flags(flags, learned);
+            (format!("{} {}\\r\\n", code.escape_ascii(), text_of(&flags)), value_bytes)
         }
         [code, ..] if !is_same_version && code.ends_with(b"ERROR") => ("an error".into(), 0),
         _ => (line.escape_ascii().to_string(), 0),
     }
+}
+
+/// The flags of a meta reply made comparable.
+fn normal_flags(flags: &[&[u8]], learned: &mut Learned) -> Vec<Vec<u8>> {
+    let key = flags.iter().find_map(|flag| flag.strip_prefix(b"k"));
+    let cas = flags.iter().find_map(|flag| flag.strip_prefix(b"c"));
+    if let (Some(key), Some(cas)) = (key, cas) {
+        learned.learn(key, cas);
+    }
+    let normal = |flag: &&[u8]| match flag.first() {
+        Some(b'c') => b"cCAS".to_vec(),
+        Some(b'l') => b"lTIME".to_vec(),
+        Some(b't') => normal_time(b"t", flag),
+        _ => flag.to_vec(),
+    };
+    flags.iter().map(normal).collect()
 }
 
 fn text_of(words: &[Vec<u8>]) -> String {

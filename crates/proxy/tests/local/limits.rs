@@ -166,3 +166,17 @@ fn a_dump_shows_every_item_once() {
     assert!(cached.starts_with("ITEM key/") && cached.ends_with("END\r\n"));
     assert_eq!(ask(&mut local, "stats cachedump 5 10\r\n"), "END\r\n");
 }
+
+#[test]
+fn one_line_cannot_ask_for_more_than_fits() {
+    let mut local = Local::new();
+    local.exchange(&set("a", 16_000));
+    local.exchange(&set("big", 100_000));
+    let refused = "SERVER_ERROR out of memory writing get response\r\nMN\r\n";
+    let many = format!("get{}\r\nmn\r\n", " a".repeat(10_000));
+    assert_eq!(ask(&mut local, &many), refused);
+    let many = format!("get{}\r\nmn\r\n", " big".repeat(20_000));
+    assert_eq!(ask(&mut local, &many), refused);
+    let fine = format!("get{}\r\n", " a".repeat(1000));
+    assert_eq!(ask(&mut local, &fine).matches("VALUE a").count(), 1000);
+}

@@ -16,6 +16,9 @@ use keyway_proto::memcached::binary::{Header, Opcode};
 use keyway_proto::memcached::text;
 use std::fmt::{self, Write as _};
 
+/// Topics of memcached that there is nothing to say about here: no flash tier, no functions.
+const NOTHING: [&[u8]; 3] = [b"extstore", b"proxyfuncs", b"proxybe"];
+
 /// How statistics are written.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Format {
@@ -108,10 +111,13 @@ pub(super) fn execute(ctx: &Context<'_>, words: &Words<'_>, out: &mut Output) {
         let mut rows = Rows::new(out, Format::Text);
         conns(ctx, &mut rows);
         rows.end();
-    } else if [b"extstore".as_slice(), b"proxy", b"proxyfuncs", b"proxybe"]
-        .iter()
-        .any(|name| name.starts_with(topic))
-    {
+    } else if b"proxy".starts_with(topic) {
+        let mut rows = Rows::new(out, Format::Text);
+        for (name, value) in &ctx.shared.facts().more {
+            rows.put(name, value);
+        }
+        rows.end();
+    } else if NOTHING.iter().any(|name| name.starts_with(topic)) {
         out.put(text::END);
     } else if !topic_rows(ctx, topic, Format::Text, out) {
         out.put(text::ERROR);
