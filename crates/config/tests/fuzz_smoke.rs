@@ -1,6 +1,7 @@
-//! The fuzz targets that read configurations, on the stable toolchain; see `fuzz/README.md`.
+//! The fuzz targets that read configurations, on the stable toolchain.
 //!
-//! Every file of the corpus is read, and a thousand variations of it.
+//! The bodies are those of the libFuzzer targets; see `fuzz/README.md` for what belongs where and
+//! what to do with a finding.
 
 use std::path::Path;
 

@@ -87,6 +87,7 @@ pub fn decode<'out>(text: &[u8], out: &'out mut [u8]) -> Option<&'out [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     #[test]
@@ -113,7 +114,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decoding_gives_back_what_was_encoded(plain in proptest::collection::vec(any::<u8>(), 1..200)) {
+        fn decoding_gives_back_what_was_encoded(plain in vec(any::<u8>(), 1..200)) {
             let mut text = [0; 300];
             let mut back = [0; 300];
             let text = encode(&plain, &mut text).expect("the buffer is large enough");
@@ -121,7 +122,7 @@ mod tests {
         }
 
         #[test]
-        fn decoding_never_panics(text in proptest::collection::vec(any::<u8>(), 0..64), room in 0usize..64) {
+        fn decoding_never_panics(text in vec(any::<u8>(), 0..64), room in 0usize..64) {
             let mut out = [0; 64];
             let _ = decode(&text, &mut out[..room]);
         }

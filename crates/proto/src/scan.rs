@@ -112,14 +112,15 @@ fn number_by_digit(bytes: &[u8], from: usize) -> Option<(u64, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn short_numbers_are_what_the_standard_library_reads(
             number in "[0-9]{0,11}",
-            after in proptest::collection::vec(any::<u8>(), 0..10),
-            before in proptest::collection::vec(any::<u8>(), 0..3),
+            after in vec(any::<u8>(), 0..10),
+            before in vec(any::<u8>(), 0..3),
         ) {
             let bytes = [&before, number.as_bytes(), &after].concat();
             let len = bytes[before.len()..].iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -132,11 +133,11 @@ mod tests {
 
         #[test]
         fn stop_finds_what_a_byte_loop_finds(
-            bytes in proptest::collection::vec(prop_oneof![3 => 0x21u8..=255, 1 => 0u8..=0x21], 0..40),
+            bytes in vec(prop_oneof![3 => 0x21u8..=255, 1 => 0u8..=0x21], 0..40),
             from in 0usize..44,
         ) {
-            let slow = bytes.iter().enumerate().skip(from).find(|&(_, &b)| b <= b' ').map(|(i, _)| i);
-            prop_assert_eq!(stop(&bytes, from), slow);
+            let slow = bytes.iter().enumerate().skip(from).find(|&(_, &b)| b <= b' ');
+            prop_assert_eq!(stop(&bytes, from), slow.map(|(i, _)| i));
             let slow = bytes.iter().enumerate().skip(from).find(|&(_, &b)| b == b' ');
             prop_assert_eq!(space(&bytes, from), slow.map_or(bytes.len(), |(i, _)| i));
         }

@@ -1,4 +1,7 @@
-//! The fuzz targets that read protocols, on the stable toolchain; see `fuzz/README.md`.
+//! The fuzz targets that read protocols, on the stable toolchain.
+//!
+//! The bodies are those of the libFuzzer targets; see `fuzz/README.md` for what belongs where and
+//! what to do with a finding.
 
 use std::path::Path;
 

@@ -1,4 +1,7 @@
-//! The fuzz target that drives the embedded store, on the stable toolchain; see `fuzz/README.md`.
+//! The fuzz target that drives the embedded store, on the stable toolchain.
+//!
+//! The body is that of the libFuzzer target; see `fuzz/README.md` for what belongs where and what
+//! to do with a finding.
 
 use std::path::Path;
 

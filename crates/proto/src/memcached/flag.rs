@@ -1,4 +1,7 @@
 //! Flags of meta requests and replies: a letter and, directly behind it, its argument.
+//!
+//! Only the form is read here. What a flag means, which exist and whether one may come twice is
+//! for whoever executes the request.
 
 use super::limit::TOKEN_COUNT_MAX;
 use super::token::Tokens;

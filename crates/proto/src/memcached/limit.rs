@@ -1,4 +1,7 @@
 //! Limits of the memcached protocols, with memcached's numbers.
+//!
+//! Nothing here enforces them but `cut`, for the length of a line. Listeners on the embedded store
+//! and proxied listeners differ in some, as memcached and its proxy do.
 
 /// Longest key, in bytes. For a base64 key both its text and its decoded form obey this.
 pub const KEY_BYTES_MAX: usize = 250;

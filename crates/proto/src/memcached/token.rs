@@ -1,4 +1,7 @@
 //! Tokens of a line: runs of bytes other than the space. Tabs and other bytes are part of them.
+//!
+//! This is how memcached's tokenizer splits, for requests and replies alike. Whoever reads the
+//! arguments of a request goes over these.
 
 use std::ops::Range;
 

@@ -1,4 +1,7 @@
 //! The commands, and what shape the rest of each one's line has.
+//!
+//! A new command is a variant, a name, a word and a shape here; `request` then reads its line
+//! without knowing it.
 
 /// A command of the classic and meta protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
