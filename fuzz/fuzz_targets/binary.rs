@@ -1,7 +1,7 @@
 //! The libFuzzer entry of the target `binary`.
 //!
-//! What is checked is in `../protocol.rs`, which a smoke test on the stable toolchain runs too; this file
-//! only connects it with the fuzzer.
+//! What is checked is in `../protocol.rs`, which a smoke test on the
+//! stable toolchain runs too; this file only connects it with the fuzzer.
 #![no_main]
 
 #[path = "../protocol.rs"]
