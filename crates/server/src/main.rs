@@ -27,7 +27,7 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 
-/// The allocator of everything that is not a worker's: workers do not allocate per request.
+/// Instead of the system's allocator; neither is on the way of a request.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
