@@ -73,8 +73,11 @@ fn trace(keys: usize, skew: f64, len: usize, kind: &str) -> Vec<u64> {
                     scan += 1;
                     scan
                 }
-                // The popular keys are others after each tenth of the trace.
-                "drift" => zipf.draw(&mut random) + (at * 10 / len * keys / 20) as u64,
+                // The most popular keys fade and new ones come, all the time: twenty thousand of
+                // a million during the trace.
+                "drift" => zipf.draw(&mut random) + (at * (keys / 50) / len) as u64,
+                // The popular keys are all others after each tenth of the trace.
+                "upheavals" => zipf.draw(&mut random) + (at * 10 / len * keys / 20) as u64,
                 _ => zipf.draw(&mut random),
             }
         })
@@ -175,6 +178,7 @@ fn main() {
         ("scans", 0.9),
         ("one-hit wonders", 0.9),
         ("drift", 0.9),
+        ("upheavals", 0.9),
     ] {
         let trace = trace(keys, skew, len, kind);
         for memory in [4 << 20, 16 << 20, 64 << 20] {

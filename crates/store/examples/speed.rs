@@ -54,6 +54,13 @@ fn copy_out(store: &Store, key: &[u8]) {
     });
 }
 
+/// Keeps this thread on one processor, so that two threads do run at the same time.
+fn pin(processor: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(processor);
+    let _ = rustix::thread::sched_setaffinity(None, &set);
+}
+
 /// Processor time of this thread in nanoseconds: other processes do not count.
 fn processor_nanos() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
@@ -68,6 +75,7 @@ fn round(threads: u64, operations: u64, act: impl Fn(u64, u64) + Sync) -> f64 {
             .map(|thread| {
                 let (barrier, act) = (&barrier, &act);
                 scope.spawn(move || {
+                    pin(thread as usize);
                     barrier.wait();
                     let start = processor_nanos();
                     for step in 0..operations {

@@ -13,8 +13,9 @@ use crate::record::{self, Header};
 use crate::shard::{Moment, Queue, Shard, join, split};
 use crate::watch::Eviction;
 
-/// Share of a shard's bytes that the small queue keeps: one in this many.
-const SMALL_SHARE: u64 = 10;
+/// Share of a shard's bytes that the small queue keeps: one in this many. Why not a tenth as in
+/// the paper, and the next one: docs/decisions/011-eviction.md.
+const SMALL_SHARE: u64 = 5;
 
 /// Uses with which an item leaves the small queue for the main one instead of the cache.
 const PROMOTION_USES: u8 = 1;
@@ -92,13 +93,15 @@ impl Shard {
         true
     }
 
-    /// The closed, whole segment with the fewest live bytes, if they are at most `live_max`.
+    /// The closed, whole segment with the fewest live bytes, if they are at most `live_max`. It
+    /// has dead records, so compacting it brings the shard forward.
     fn emptiest(&self, live_max: u32) -> Option<u32> {
         let fills = [self.small.fill, self.main.fill];
         let closed = self.segments.iter().enumerate().filter_map(|(id, segment)| {
             let segment = segment.as_ref()?;
             let whole = segment.from == 0 && !fills.contains(&Some(id as u32));
-            (whole && segment.live <= live_max).then_some((segment.live, id as u32))
+            let has_dead = segment.live < segment.end;
+            (whole && has_dead && segment.live <= live_max).then_some((segment.live, id as u32))
         });
         closed.min().map(|(_, id)| id)
     }

@@ -208,15 +208,16 @@ impl Memory {
     }
 
     fn give_slot(&self, class: usize, mut slot: Slot) {
-        let mut slots = lock(&self.slots);
         // A little resident memory at hand spares the page faults of the next long value.
         let keep = (self.budget.max() / 64).max(1 << 20);
+        let mut slots = lock(&self.slots);
         if slots.warm_bytes + slot.resident as u64 <= keep && self.budget.excess() == 0 {
             slots.push_warm(class, slot);
-        } else {
-            slot.shrink(&self.budget, 0);
-            slots.cold[class].push(slot);
+            return;
         }
+        drop(slots);
+        slot.shrink(&self.budget, 0);
+        lock(&self.slots).cold[class].push(slot);
     }
 }
 

@@ -11,7 +11,7 @@ pub struct Options {
     /// Whether old items make room for new ones. Off is memcached's `-M`: a put that finds no
     /// room answers [`crate::PutError::OutOfMemory`].
     pub evicts: bool,
-    /// Number of shards, a power of two up to 1024; none chooses one that suits the memory.
+    /// Number of shards, a power of two up to 16384; none chooses one that suits the memory.
     pub shards: Option<u32>,
     /// Seed of the key hash: a random one per process keeps clients from building collisions.
     pub hash_seed: u64,

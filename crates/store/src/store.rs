@@ -16,8 +16,8 @@ use crate::watch::Watch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// Most shards.
-const SHARDS_MAX: u32 = 1024;
+/// Most shards. Many, so that growing one table never takes long.
+const SHARDS_MAX: u32 = 16_384;
 
 /// Memory per shard that a store aims at: enough segments for both queues to be in order.
 const SHARD_BYTES: u64 = 4 << 20;
