@@ -95,7 +95,7 @@ pub struct Serve {
     /// Memory of the embedded store, such as 512m or 4g; overrides the file [default: 64m]
     #[arg(short, long, value_name = "SIZE", value_parser = size)]
     pub memory: Option<u64>,
-    /// Address of the admin server, or `off`
+    /// Address of the admin server, or `off` [default: 127.0.0.1:9911]
     #[arg(long, value_name = "ADDR", value_parser = admin_address)]
     pub admin: Option<AdminAddress>,
     /// How log lines look
@@ -118,7 +118,7 @@ pub enum AdminAddress {
 /// [`EngineChoice`] as words of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Engine {
-    /// Let the kernel decide.
+    /// What is best here; today that is epoll.
     Auto,
     /// Level-triggered epoll.
     Epoll,

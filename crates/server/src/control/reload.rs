@@ -171,7 +171,11 @@ impl Control {
         names::log(&self.names.learn(answers));
         self.names.fill(&mut config);
         let prepared = self.listeners.prepare(&config, &self.listen_groups);
-        let change = prepared.map_err(|failed| refusal(&failed))?;
+        let change = prepared.map_err(|failed| {
+            // What was learned for the refused configuration must not pile up.
+            self.names.keep_only(&names::wanted(&self.base));
+            refusal(&failed)
+        })?;
         // From here on nothing can fail.
         self.names.keep_only(&wanted);
         self.base = base;
@@ -294,4 +298,71 @@ pub fn with_users(config: &Config, users: &[User]) -> Config {
         listener.users = users.to_vec();
     }
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    fn config() -> Config {
+        Config::embedded("127.0.0.1:1".parse().unwrap(), 1)
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_for_during_a_reload_is_done_after_it() {
+        let reads = Arc::new(AtomicU32::new(0));
+        let counted = reads.clone();
+        let (mut reloading, mut loaded) = Reloading::new(Source::new(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok((config(), Vec::new()))
+        }));
+        let (first, mut first_answer) = oneshot::channel();
+        reloading.wait(first);
+        reloading.begin();
+        let (second, mut second_answer) = oneshot::channel();
+        reloading.wait(second);
+        reloading.begin();
+        reloading.begin();
+
+        loaded.recv().await.unwrap().unwrap();
+        let told = reloading.finish();
+        assert_eq!(
+            told.len(),
+            1,
+            "the second asker waits for a file that was read after its asking"
+        );
+        for answer in told {
+            answer.send(Ok(2)).unwrap();
+        }
+        assert_eq!(first_answer.try_recv().unwrap(), Ok(2));
+        assert!(second_answer.try_recv().is_err());
+        loaded.recv().await.unwrap().unwrap();
+        assert_eq!(reloading.finish().len(), 1);
+        assert!(reloading.running.is_none(), "three orders made two reloads");
+        assert_eq!(reads.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn giving_up_tells_those_who_wait() {
+        let (mut reloading, _loaded) = Reloading::new(Source::new(|| Ok((config(), Vec::new()))));
+        let (asker, answer) = oneshot::channel();
+        reloading.wait(asker);
+        reloading.begin();
+        reloading.give_up();
+        assert!(answer.await.is_err(), "the channel is closed");
+    }
+
+    #[test]
+    fn what_a_reload_cannot_change_is_named() {
+        let mut new = config();
+        let named = |new: &Config| {
+            let all = needs_restart(&config(), new).into_iter();
+            all.filter(|(_, differs)| *differs).map(|(what, _)| what).collect::<Vec<_>>()
+        };
+        assert!(named(&new).is_empty());
+        new.workers = 7;
+        new.store = Some(StoreOptions { evict: false, ..StoreOptions::default() });
+        assert_eq!(named(&new), ["the number of workers", "the store's eviction"]);
+    }
 }

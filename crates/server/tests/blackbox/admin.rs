@@ -141,6 +141,17 @@ fn a_body_is_neither_read_nor_waited_for() {
 }
 
 #[test]
+fn a_peer_that_takes_its_time_is_cut_off() {
+    let (proxy, _backend) = start();
+    let mut slow = Client::tcp(proxy.keyway.admin);
+    slow.send("GET /readyz HTTP/1.1\r\nHost: local");
+    assert_eq!(http_get(proxy.keyway.admin, "/readyz").0, 200, "it keeps nobody waiting");
+    // Whether with 408 or without a word is the library's choice.
+    let said = String::from_utf8_lossy(&slow.drain()).into_owned();
+    assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{said}");
+}
+
+#[test]
 fn too_many_connections_are_closed_and_the_others_still_served() {
     let (proxy, _backend) = start();
     let mut first = Client::tcp(proxy.keyway.admin);
