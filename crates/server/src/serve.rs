@@ -1,4 +1,7 @@
-//! `keyway serve`: the native way to run. Turns options and a file into a plan for `control`.
+//! `keyway serve`: the native way to run.
+//!
+//! Turns options, environment and a file into a plan for `control`, says what runs where once it
+//! does, and what to do when it cannot.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;

@@ -1,4 +1,7 @@
-//! The endpoints of the admin server. docs/operations.md describes each with its errors.
+//! The endpoints of the admin server.
+//!
+//! Handlers read `Status` or put an order into control's queue; none of them waits for a worker.
+//! docs/operations.md describes each endpoint with its errors.
 
 use std::sync::Arc;
 

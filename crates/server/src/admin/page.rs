@@ -1,4 +1,6 @@
 //! The page at `/`: what this server answers, for people who open it in a browser.
+//!
+//! Plain HTML without scripts. It shows no numbers; `/metrics` and `/api/v1/stats` do.
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{Html, IntoResponse, Response};

@@ -1,4 +1,7 @@
 //! `/api/v1/stats`: the counters of `/metrics` as JSON, with quantiles instead of buckets.
+//!
+//! Sums over workers are made here, at each request. Only names that end in a unit have one other
+//! than "times": `_bytes`, `_us`, `_s`.
 
 use keyway_proxy::config::CommandClass;
 use keyway_proxy::stats::{BackendCounters, Block, Counter, HistogramTotal, Scope, Scoped};

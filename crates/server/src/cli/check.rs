@@ -1,4 +1,7 @@
 //! `keyway check FILE…`: reads files as `serve` would and reports every finding; changes nothing.
+//!
+//! The findings are `keyway_config`'s; this file reads, prints and counts. It opens no socket and
+//! resolves no name, so it can run anywhere.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

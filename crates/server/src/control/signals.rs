@@ -1,4 +1,7 @@
-//! Signals, as values. All are taken on the control thread; workers never see one.
+//! Signals, as values.
+//!
+//! All are taken on the control thread; workers never see one. What a signal means depends on whose
+//! manners the process has, and is decided in `control`.
 
 use std::io;
 

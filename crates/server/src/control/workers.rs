@@ -1,4 +1,7 @@
 //! The worker threads: starting them, mail to them, and knowing when they end.
+//!
+//! An engine belongs to its thread, so each thread makes its own and sends back how to reach it.
+//! Whatever ends a worker, control hears of it (`Ended`).
 
 use std::io;
 use std::sync::Arc;

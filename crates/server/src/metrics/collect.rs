@@ -1,4 +1,7 @@
 //! Reads all counters once for each scrape and hands them to the encoder, family by family.
+//!
+//! Names, types and help texts come from the table in `metrics`; which counter stands behind a name
+//! is said here. Counters are read one by one while workers go on, so sums may be a request apart.
 
 use std::fmt;
 use std::sync::Arc;

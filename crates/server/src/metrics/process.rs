@@ -1,4 +1,6 @@
-//! What the kernel says about this process, read from `/proc` at each scrape.
+//! What the kernel says about this process.
+//!
+//! Read from `/proc` and `getrusage` whenever somebody asks: a scrape, `/api/v1/stats`, `stats`.
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! The admin server: what it answers, whom it refuses, and what hostile peers cannot do to it.
+//!
+//! What a reload or a drain does to clients is in `reload`; here it is what is told about it.
 
 use std::net::TcpListener;
 use std::process::Command;
