@@ -24,6 +24,9 @@ const PROMOTION_USES: u8 = 1;
 /// caller waits in a cache where everything is in use.
 const SURVIVORS_MAX: u32 = 1024;
 
+/// How far eviction looks ahead of the record it deals with.
+const LOOK_AHEAD_BYTES: usize = 1024;
+
 /// A segment with at most this many live bytes is worth compacting when memory is short.
 const COMPACT_LIVE_MAX: u32 = (SEGMENT_BYTES / 4 * 3) as u32;
 
@@ -44,12 +47,29 @@ impl Shard {
     pub(crate) fn evict(&mut self, moment: &Moment<'_>, bytes: u64) -> bool {
         let freed = self.freed;
         let mut survivors = 0;
+        let mut ahead = (u32::MAX, 0);
         while self.freed - freed < bytes {
             let Some(id) = self.oldest() else { break };
+            self.look_ahead(id, &mut ahead);
             let lenience = (survivors / SURVIVORS_MAX).min(3) as u8;
             survivors += u32::from(self.drain_record(moment, id, Drain::Evict(lenience)));
         }
         self.freed > freed
+    }
+
+    /// Has the buckets of the next records fetched: the records lie in a row, their places in
+    /// the table do not. `ahead` is the segment and the offset it has come to.
+    fn look_ahead(&self, id: u32, ahead: &mut (u32, usize)) {
+        let segment = self.segment(id);
+        let from = segment.from as usize;
+        if ahead.0 != id || ahead.1 < from {
+            *ahead = (id, from);
+        }
+        while ahead.1 < (from + LOOK_AHEAD_BYTES).min(segment.end as usize) {
+            let header = Header::read(&segment.span[ahead.1..]);
+            self.table.prefetch(header.hash);
+            ahead.1 += header.record_bytes();
+        }
     }
 
     /// The segment to evict from next.

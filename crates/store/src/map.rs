@@ -146,6 +146,20 @@ impl<T: Plain> Array<T> {
         (len * size_of::<T>()).next_multiple_of(PAGE_BYTES)
     }
 
+    /// Asks the processor to fetch the cache line of an element that is needed soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: usize) {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        if let Some(element) = self.get(index) {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: a prefetch reads nothing the program sees, and the address is that of an
+            // element (`get`).
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(element).cast()) };
+        }
+        #[cfg(any(not(target_arch = "x86_64"), miri))]
+        let _ = index;
+    }
+
     /// What this array takes from the system, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.span.as_ref().map_or(0, |span| span.bytes)

@@ -102,6 +102,12 @@ impl Table {
         true
     }
 
+    /// Has the bucket of a hash fetched that will be looked at soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u32) {
+        self.buckets.prefetch(self.home(hash));
+    }
+
     /// Finds the record with this hash that `is_it` recognises by its address.
     #[inline]
     pub(crate) fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<(Place, u32)> {
