@@ -95,7 +95,7 @@ impl Backend {
         let pause = link.retry.saturating_mul(1 << doublings).min(link.retry_max);
         let nanos = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX).max(1_000_000);
         let half = nanos / 2;
-        half + (u128::from(half) * u128::from(random) >> 32) as u64
+        half + ((u128::from(half) * u128::from(random)) >> 32) as u64
     }
 }
 
@@ -110,13 +110,8 @@ mod tests {
             retry_max: Duration::from_secs(2),
             ..config::Link::default()
         };
-        let identity = Identity {
-            pool: "p".into(),
-            name: "b".into(),
-            occurrence: 0,
-            address: None,
-            link,
-        };
+        let identity =
+            Identity { pool: "p".into(), name: "b".into(), occurrence: 0, address: None, link };
         Backend { failures, ..Backend::new(identity, Arc::default()) }
     }
 

@@ -5,9 +5,9 @@
 //! An idle client owns no buffers.
 
 use crate::exchange::ExchangeId;
+use crate::link::LinkId;
 use crate::local;
 use crate::local::ConnEntry;
-use crate::link::LinkId;
 use keyway_engine::{ConnId, Id, Nanos};
 use std::sync::Arc;
 

@@ -399,8 +399,8 @@ impl Default for Link {
             large_lanes_max: 4,
             connect_timeout: Duration::from_secs(1),
             read_timeout: Duration::from_secs(3),
-            retry: Duration::from_millis(250),
-            retry_max: Duration::from_secs(30),
+            retry: Duration::from_millis(100),
+            retry_max: Duration::from_secs(1),
             failure_limit: 3,
             depth_max: 32_768,
             keepalive: true,
@@ -433,12 +433,7 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        StoreOptions {
-            memory_bytes_max: 64 << 20,
-            item_bytes_max: 1 << 20,
-            evict: true,
-            cas: true,
-        }
+        StoreOptions { memory_bytes_max: 64 << 20, item_bytes_max: 1 << 20, evict: true, cas: true }
     }
 }
 

@@ -29,11 +29,16 @@ impl<'a> Request<'a> {
         &self.wire[self.head.line_bytes..]
     }
 
-    /// The line without `noreply` and trailing spaces.
+    /// The line without `noreply` and trailing spaces. All of them go: a server would obey the next.
     fn classic_line(&self) -> &'a [u8] {
-        let line = self.head.line.trim_ascii_end();
-        let line = if self.head.noreply { &line[..line.len() - b"noreply".len()] } else { line };
-        line.trim_ascii_end()
+        let mut line = self.head.line.trim_ascii_end();
+        while self.head.noreply
+            && line.len() > self.head.key_at + self.head.key.len()
+            && let Some(rest) = line.strip_suffix(b" noreply")
+        {
+            line = rest.trim_ascii_end();
+        }
+        line
     }
 
     /// Whether the bytes can go out as they came.
@@ -64,6 +69,10 @@ impl<'a> Request<'a> {
             }
         } else {
             out.extend_from_slice(self.classic_line());
+            if self.head.noreply && self.head.key == b"noreply" {
+                // `delete noreply`: the key would be taken for the option.
+                out.extend_from_slice(b" 0");
+            }
         }
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(self.value());
@@ -86,8 +95,7 @@ impl Worker {
                 if request.head.more_keys && pool.backends.len() > 1 {
                     return self.gather(id, routes, route, request);
                 }
-                let index =
-                    pool.placement.borrow().choose(request.head.key, || self.random());
+                let index = pool.placement.borrow().choose(request.head.key, || self.random());
                 self.forward(id, pool.backends[index], request);
             }
             Node::Store => self.ask_store(id, request),
@@ -159,7 +167,8 @@ pub(crate) fn remember(link: &mut Link, exchange: ExchangeId, request: &Request<
     let head = &request.head;
     let (shape, asked) = match head.verb {
         Verb::Get | Verb::Gets | Verb::Gat | Verb::Gats => {
-            let keys = if head.more_keys { head.line[head.key_at..].trim_ascii_end() } else { head.key };
+            let keys =
+                if head.more_keys { head.line[head.key_at..].trim_ascii_end() } else { head.key };
             (Shape::Retrieval, link.asked.push(keys))
         }
         Verb::Mg => (Shape::MetaGet, link.asked.push(head.line)),

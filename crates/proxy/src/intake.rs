@@ -550,12 +550,7 @@ impl Worker {
     }
 
     /// A command about the connection or the process, not about a key.
-    fn session_command(
-        &mut self,
-        id: ClientId,
-        listener: &Rc<Listener>,
-        head: Head<'_>,
-    ) -> Step {
+    fn session_command(&mut self, id: ClientId, listener: &Rc<Listener>, head: Head<'_>) -> Step {
         match head.verb {
             Verb::Quit => {
                 self.finish_client(id);
@@ -597,12 +592,7 @@ impl Worker {
     }
 
     /// `flush_all` to every backend that the listener's routes lead to.
-    fn flush_everywhere(
-        &mut self,
-        id: ClientId,
-        listener: &Rc<Listener>,
-        head: Head<'_>,
-    ) -> Step {
+    fn flush_everywhere(&mut self, id: ClientId, listener: &Rc<Listener>, head: Head<'_>) -> Step {
         let routes = &listener.routes;
         let mut pools = Vec::new();
         routes.table.pools_from(listener.root, &mut pools);
@@ -679,16 +669,28 @@ fn is_session_command(verb: Verb) -> bool {
     )
 }
 
-/// What is wrong with a line, so that no server needs to be asked.
+/// What is wrong with a line, so that no server needs to be asked. What a server could take for
+/// something else, or answer by closing, must not get on a connection that others share.
 #[inline]
 fn fault(head: &Head<'_>) -> Option<&'static [u8]> {
     if head.malformed.is_some() {
         return Some(text::BAD_LINE_FORMAT);
     }
-    let too_long = if head.more_keys {
-        crate::gather::keys(head.line, head.key_at).any(|key| key.len() > KEY_BYTES_MAX)
-    } else {
-        head.key.len() > KEY_BYTES_MAX
-    };
-    too_long.then_some(text::BAD_LINE_FORMAT)
+    if !head.more_keys {
+        return (!is_fit(head.key)).then_some(text::BAD_LINE_FORMAT);
+    }
+    if matches!(head.verb, Verb::Gat | Verb::Gats) && head.line.len() > TOUCH_LINE_BYTES_MAX {
+        return Some(b"CLIENT_ERROR line too long\r\n");
+    }
+    let all_fit = crate::gather::keys(head.line, head.key_at).all(is_fit);
+    (!all_fit).then_some(text::BAD_LINE_FORMAT)
 }
+
+/// Whether every server reads this key as we do: older ones end it at a NUL.
+#[inline]
+fn is_fit(key: &[u8]) -> bool {
+    key.len() <= KEY_BYTES_MAX && !key.contains(&0)
+}
+
+/// memcached closes connections on which a longer line comes in parts, unless it is `get` or `gets`.
+const TOUCH_LINE_BYTES_MAX: usize = 2000;

@@ -12,7 +12,7 @@ use crate::forward::{Request, remember};
 use crate::link::{Link, LinkId, Phase, Shape};
 use crate::worker::Worker;
 use keyway_engine::Id;
-use keyway_proto::memcached::{Cut, Verb, cut, cut_reply, ReplyCut};
+use keyway_proto::memcached::{Cut, ReplyCut, Verb, cut, cut_reply};
 
 /// Bytes queued towards a lane at which its client is not read for a while.
 const UPLOAD_BYTES_PAUSE: usize = 1 << 20;
@@ -51,13 +51,15 @@ impl Worker {
                 let with_cas = matches!(exchange.asked.verb, Verb::Gets | Verb::Gats);
                 wire.extend_from_slice(if with_cas { b"gets " } else { b"get " });
                 wire.extend_from_slice(head.key);
+                wire.extend_from_slice(b"\r\n");
             }
             Shape::MetaGet if may_repeat(link.asked.front(pending.asked)) => {
-                wire.extend_from_slice(link.asked.front(pending.asked));
+                let line = [link.asked.front(pending.asked), b"\r\n"].concat();
+                let Cut::Head(head) = cut(&line) else { return false };
+                Request { head, wire: &line }.render(&mut wire);
             }
             _ => return false,
         }
-        wire.extend_from_slice(b"\r\n");
         let backend_id = link.backend;
         let link = self.links.get_mut(id).expect("the link was found above");
         let first = link.pending.front_mut().expect("the request was found above");

@@ -227,7 +227,12 @@ impl Link {
 fn echoes_flags(kind: ReplyKind) -> bool {
     matches!(
         kind,
-        ReplyKind::Hd | ReplyKind::Va | ReplyKind::En | ReplyKind::Nf | ReplyKind::Ns | ReplyKind::Ex
+        ReplyKind::Hd
+            | ReplyKind::Va
+            | ReplyKind::En
+            | ReplyKind::Nf
+            | ReplyKind::Ns
+            | ReplyKind::Ex
     )
 }
 

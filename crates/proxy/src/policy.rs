@@ -159,9 +159,11 @@ impl Worker {
         request.render(&mut wire);
         let routes = routes.clone();
         let legs = Vec::new();
-        let run = Run { exchange, routes, request: wire, legs, behaviour, piped: None, queued: false };
+        let run =
+            Run { exchange, routes, request: wire, legs, behaviour, piped: None, queued: false };
         let id = self.runs.insert(run);
-        self.exchanges.get_mut(exchange).expect("a run is begun for a live exchange").run = Some(id);
+        self.exchanges.get_mut(exchange).expect("a run is begun for a live exchange").run =
+            Some(id);
         id
     }
 
@@ -183,7 +185,8 @@ impl Worker {
             unreachable!("a request that was cut before is cut again");
         };
         let parent = self.exchanges.get(run.exchange).expect("a run ends with its exchange");
-        let asked = Asked { noreply: false, quiet: false, bytes: wire.len() as u32, ..parent.asked };
+        let asked =
+            Asked { noreply: false, quiet: false, bytes: wire.len() as u32, ..parent.asked };
         let (affinity, started) = (parent.affinity, parent.started);
         let number = run.legs.len() as u16;
         let routes = run.routes.clone();
@@ -330,7 +333,11 @@ impl Worker {
         let Behaviour::Policy(route) = run.behaviour else { return false };
         let allowed = run.routes.spend_failover(route);
         let counters = &self.counters;
-        if allowed { counters.failovers.add(1) } else { counters.failovers_refused.add(1) }
+        if allowed {
+            counters.failovers.add(1)
+        } else {
+            counters.failovers_refused.add(1)
+        }
         allowed
     }
 
@@ -405,7 +412,11 @@ fn accepts_early(run: &Run, kind: ReplyKind) -> bool {
 fn next_step(run: &Run) -> Step {
     match &run.behaviour {
         Behaviour::Gather(_) => {
-            if run.legs.iter().all(|leg| leg.outcome.is_some()) { Step::Merge } else { Step::Wait }
+            if run.legs.iter().all(|leg| leg.outcome.is_some()) {
+                Step::Merge
+            } else {
+                Step::Wait
+            }
         }
         Behaviour::Everywhere => worst_of_all(run),
         Behaviour::Policy(route) => match run.routes.table.node(*route) {
@@ -413,7 +424,9 @@ fn next_step(run: &Run) -> Step {
                 let last = run.legs.len() - 1;
                 let outcome = run.legs[last].outcome.expect("legs run one after the other");
                 let goes_on = match outcome {
-                    Outcome::Reply(kind) if is_error(kind) => on.errors && kind == ReplyKind::ServerError,
+                    Outcome::Reply(kind) if is_error(kind) => {
+                        on.errors && kind == ReplyKind::ServerError
+                    }
                     Outcome::Failed(_) => on.errors,
                     Outcome::Reply(ReplyKind::End | ReplyKind::En) => on.misses,
                     Outcome::Reply(_) => false,

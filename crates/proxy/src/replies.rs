@@ -68,13 +68,7 @@ impl Worker {
         used
     }
 
-    fn read_reply(
-        &mut self,
-        id: LinkId,
-        bytes: &[u8],
-        at: usize,
-        chunk: Option<&Chunk>,
-    ) -> Next {
+    fn read_reply(&mut self, id: LinkId, bytes: &[u8], at: usize, chunk: Option<&Chunk>) -> Next {
         let Some(link) = self.links.get_mut(id) else { return Next::Gone };
         let Some(pending) = link.pending.front() else {
             // Bytes that nobody asked for.
@@ -144,10 +138,12 @@ impl Worker {
             return self.out_of_step(id);
         }
         let has_values = used > head.line_bytes;
-        let kind = if has_values { ReplyKind::Value } else { head.kind };
+        let kind = if has_values && is_end { ReplyKind::Value } else { head.kind };
+        let link = self.links.get(id).expect("read_reply found the link");
+        let pending = link.pending.front().expect("read_reply found the request");
+        let ends = ends_link(Shape::Retrieval, pending.verb, head.kind);
         self.give(id, kind, bytes, range, chunk);
-        if head.kind == ReplyKind::Error {
-            // The server does not know the command: who knows what it takes the next bytes for.
+        if ends {
             self.lose_link(id, Failure::Malformed);
             return Next::Gone;
         }
@@ -163,15 +159,15 @@ impl Worker {
         };
         let link = self.links.get_mut(id).expect("read_reply found the link");
         let pending = link.pending.front().expect("read_reply found the request");
-        let shape = pending.shape;
-        if !fits(pending.verb, head.kind) || (is_meta(shape) && !link.matches_meta(&head)) {
+        let (shape, verb) = (pending.shape, pending.verb);
+        if !fits(verb, head.kind) || (is_meta(shape) && !link.matches_meta(&head)) {
             return self.out_of_step(id);
         }
         let Some(value) = head.value_bytes else {
             let range = at..at + head.line_bytes;
             let used = range.len();
             self.give(id, head.kind, bytes, range, chunk);
-            if ends_link(shape, head.kind) {
+            if ends_link(shape, verb, head.kind) {
                 self.lose_link(id, Failure::Malformed);
                 return Next::Gone;
             }
@@ -369,13 +365,19 @@ fn is_meta(shape: Shape) -> bool {
     matches!(shape, Shape::Meta | Shape::MetaGet | Shape::MetaStored)
 }
 
-/// Whether an error line leaves it open what the server takes the next bytes for: it did not know
-/// the command, or it may not have swallowed a value.
+/// Whether an error line leaves it open what the server takes the next bytes for: it may not have
+/// swallowed a value, or it does not know a command that every server knows.
 #[inline]
-fn ends_link(shape: Shape, kind: ReplyKind) -> bool {
+fn ends_link(shape: Shape, verb: Verb, kind: ReplyKind) -> bool {
+    let had_value = matches!(shape, Shape::Stored | Shape::MetaStored);
     match kind {
-        ReplyKind::Error => true,
-        ReplyKind::ClientError => matches!(shape, Shape::Stored | Shape::MetaStored),
+        ReplyKind::Error => had_value || !(verb.is_meta() || is_newer(verb)),
+        ReplyKind::ClientError => had_value,
         _ => false,
     }
+}
+
+/// Commands that old servers answer with `ERROR`.
+fn is_newer(verb: Verb) -> bool {
+    matches!(verb, Verb::Gat | Verb::Gats | Verb::Touch)
 }

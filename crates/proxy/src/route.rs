@@ -218,7 +218,8 @@ mod tests {
             .map(|(index, prefix)| (prefix.as_bytes().to_vec(), index + 1))
             .collect();
         let prefixes = Prefixes::new(&cases, 0);
-        for key in ["a", "aa", "ab", "abb", "abcz", "abc", "abe", "abdz", "b", "b/", "b/lo", "b/long/x"]
+        for key in
+            ["a", "aa", "ab", "abb", "abcz", "abc", "abe", "abdz", "b", "b/", "b/lo", "b/long/x"]
         {
             let longest = cases
                 .iter()

@@ -42,13 +42,19 @@ const FAILOVERS_SAVED_MAX: u32 = 1000;
 impl Routes {
     /// Routes that lead nowhere, to begin with.
     pub fn empty() -> Routes {
-        Routes { table: Table::default(), pools: Vec::new(), names: Vec::new(), budgets: Vec::new() }
+        Routes {
+            table: Table::default(),
+            pools: Vec::new(),
+            names: Vec::new(),
+            budgets: Vec::new(),
+        }
     }
 
     /// A request has come to a failover route: it earns the configured share of a failover.
     pub fn earn_failover(&self, route: RouteId, budget_percent: Option<u8>) {
         let saved = self.budgets[route].get().unwrap_or(FAILOVERS_SAVED_MAX);
-        let earned = budget_percent.map(|share| (saved + u32::from(share)).min(FAILOVERS_SAVED_MAX));
+        let earned =
+            budget_percent.map(|share| (saved + u32::from(share)).min(FAILOVERS_SAVED_MAX));
         self.budgets[route].set(earned);
     }
 
@@ -98,14 +104,15 @@ impl Worker {
 
     fn placement(&self, pool: &config::Pool, backends: &[BackendId]) -> Placement {
         Placement::new(pool, |index| {
-            self.backends.get(backends[index]).is_some_and(|backend| backend.ejected_until.is_none())
+            self.backends
+                .get(backends[index])
+                .is_some_and(|backend| backend.ejected_until.is_none())
         })
     }
 
     /// Makes a backend and starts its connections.
     fn open_backend(&mut self, identity: Identity) -> BackendId {
-        let scope =
-            Scope::Backend { pool: identity.pool.clone(), backend: identity.name.clone() };
+        let scope = Scope::Backend { pool: identity.pool.clone(), backend: identity.name.clone() };
         let block = self.registry.block(self.index, &scope);
         let connections = identity.link.connections.max(1);
         let id = self.backends.insert(Backend::new(identity, block));

@@ -180,15 +180,17 @@ impl Worker {
     /// Reads from a client again, unless it still holds too much.
     pub(crate) fn unpause(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        let bytes = self.engine.unsent(client.conn) + client.held_bytes;
+        let unsent = self.engine.unsent(client.conn);
         let pause = self.generation.config.limits.client_bytes_pause;
         if !client.state.paused {
             return;
         }
-        if bytes > pause {
-            if !client.state.awaits_drain && self.engine.unsent(client.conn) > 0 {
+        if unsent + client.held_bytes > pause {
+            // Below that it is held replies that fill it: it is looked at again when one is sent.
+            let below = (pause / 2).max(1);
+            if !client.state.awaits_drain && unsent > below {
                 client.state.awaits_drain = true;
-                self.engine.notify_drained(client.conn, (pause / 2).max(1));
+                self.engine.notify_drained(client.conn, below);
             }
             return;
         }

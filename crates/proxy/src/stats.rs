@@ -50,7 +50,10 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Histogram { buckets: [const { Counter(AtomicU64::new(0)) }; BUCKETS], sum_us: Counter::default() }
+        Histogram {
+            buckets: [const { Counter(AtomicU64::new(0)) }; BUCKETS],
+            sum_us: Counter::default(),
+        }
     }
 }
 
@@ -313,7 +316,9 @@ impl Registry {
     pub fn scopes(&self) -> Vec<Scoped> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let pairs = inner.scopes.iter().zip(&inner.blocks);
-        pairs.map(|(scope, blocks)| Scoped { scope: scope.clone(), blocks: blocks.clone() }).collect()
+        pairs
+            .map(|(scope, blocks)| Scoped { scope: scope.clone(), blocks: blocks.clone() })
+            .collect()
     }
 
     /// Sum of one worker counter over all workers.

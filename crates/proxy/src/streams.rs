@@ -48,7 +48,8 @@ impl Worker {
         }
         let head_bytes = keyway_proto::memcached::binary::HEADER_BYTES;
         let there = (bytes.len() - head_bytes) as u64;
-        let body = match local::binary::admit(&ctx, &header, &bytes[head_bytes..], &mut self.output) {
+        let body = match local::binary::admit(&ctx, &header, &bytes[head_bytes..], &mut self.output)
+        {
             Admission::Read(count) => count,
             Admission::Refuse { swallow } => {
                 client.swallow = swallow;

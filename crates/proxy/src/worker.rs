@@ -170,7 +170,8 @@ impl Worker {
             mail: setup.mail,
             events: setup.events,
             next_expiry: now + SWEEP,
-            random: 0x9e37_79b9_7f4a_7c15 ^ (setup.index as u64 + 1).wrapping_mul(0xd134_2543_de82_ef95),
+            random: 0x9e37_79b9_7f4a_7c15
+                ^ (setup.index as u64 + 1).wrapping_mul(0xd134_2543_de82_ef95),
             drain: None,
             finish: None,
         };
