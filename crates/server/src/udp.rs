@@ -207,7 +207,8 @@ impl Answerer {
                     Admission::Close => None,
                 }
             }
-            Cut::Binary | Cut::Partial | Cut::TooLong => None,
+            Cut::Binary => local::binary::answer(ctx, session, bytes, &mut self.output),
+            Cut::Partial | Cut::TooLong => None,
         }
     }
 }

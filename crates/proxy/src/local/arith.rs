@@ -4,7 +4,7 @@
 //! fits (padded with spaces, as memcached does), and replaced when it grows.
 
 use super::Context;
-use super::classic::{note_miss, reply_unless_noreply};
+use super::classic::{note_lookup, note_miss, reply_unless_noreply};
 use super::output::Output;
 use keyway_proto::memcached::{Head, KEY_BYTES_MAX, text};
 use keyway_proto::number::{self, Decimal};
@@ -41,6 +41,7 @@ pub(super) fn classic(ctx: &Context<'_>, head: &Head<'_>, up: bool, out: &mut Ou
         return reply_unless_noreply(head, text::INVALID_DELTA, out);
     };
     let change = Change { up, delta, compare: 0, cas: None };
+    note_lookup(ctx, head.key);
     let reply = match ctx.store.entry(head.key, ctx.now, |entry| apply(ctx, entry, &change)) {
         Changed::To(value, _) => {
             if !head.noreply {

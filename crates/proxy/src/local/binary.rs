@@ -13,7 +13,9 @@ use super::update::{Mode, Write, Written, refuse_large, store};
 use super::watch::Streams;
 use super::{Admission, COMPAT_VERSION, Context, Next, Session, admin, stats};
 use keyway_proto::memcached::KEY_BYTES_MAX;
-use keyway_proto::memcached::binary::{HEADER_BYTES, Header, Opcode, REQUEST_MAGIC, Status};
+use keyway_proto::memcached::binary::{
+    BinaryCut, HEADER_BYTES, Header, Opcode, REQUEST_MAGIC, Status, cut_request,
+};
 use keyway_proto::number::Decimal;
 use keyway_store::{ItemBits, Miss, New};
 
@@ -113,6 +115,36 @@ fn admit_value(ctx: &Context<'_>, header: &Header, there: &[u8], out: &mut Outpu
             Admission::Refuse { swallow: u64::from(header.body_bytes) }
         }
         Ok(_) => Admission::Read(u64::from(header.body_bytes)),
+    }
+}
+
+/// Answers the packet at the front of `bytes`, all of which is here: one datagram of UDP. Gives the
+/// bytes that it took; none if the packet is not complete or ends what a connection would be.
+pub fn answer(
+    ctx: &Context<'_>,
+    session: &mut Session,
+    bytes: &[u8],
+    out: &mut Output,
+) -> Option<usize> {
+    let header = match cut_request(bytes) {
+        BinaryCut::Head(header) => header,
+        BinaryCut::Partial => return None,
+        BinaryCut::Malformed => {
+            refuse_malformed(bytes, out);
+            return None;
+        }
+    };
+    let there = bytes.get(HEADER_BYTES..)?;
+    match admit(ctx, &header, there, out) {
+        Admission::Close => None,
+        Admission::Refuse { swallow } => {
+            Some(HEADER_BYTES.saturating_add(usize::try_from(swallow).ok()?))
+        }
+        Admission::Read(body) => {
+            let body = there.get(..usize::try_from(body).ok()?)?;
+            let next = execute(ctx, session, &header, body, out);
+            matches!(next, Next::Continue).then_some(HEADER_BYTES + body.len())
+        }
     }
 }
 

@@ -139,6 +139,15 @@ pub(super) fn note_fetch(ctx: &Context<'_>, key: &[u8], miss: Option<Miss>) {
     ctx.shared.hub.write(Streams::FETCHERS, line);
 }
 
+/// Tells watchers that a command other than a retrieval looks for the item of `key`.
+#[inline]
+pub(super) fn note_lookup(ctx: &Context<'_>, key: &[u8]) {
+    if ctx.shared.hub.wants(Streams::FETCHERS) {
+        let miss = ctx.store.read(key, ctx.now, false, |_| ()).err();
+        note_fetch(ctx, key, miss);
+    }
+}
+
 /// The slab class that memcached would keep such an item in.
 pub(super) fn item_class(
     ctx: &Context<'_>,
@@ -273,6 +282,7 @@ pub(super) fn delete_key(
     command: &'static str,
     cas: u64,
 ) -> Deleted {
+    note_lookup(ctx, key);
     let watched = ctx.shared.hub.wants(Streams::DELETIONS);
     let mut line = None;
     let deleted = ctx.store.entry(key, ctx.now, |entry| {

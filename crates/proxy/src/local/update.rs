@@ -5,7 +5,7 @@
 //! the value's line end is checked, then the write happens: the order in which memcached finds
 //! fault with a request.
 
-use super::classic::{item_class, note_miss};
+use super::classic::{item_class, note_lookup, note_miss};
 use super::meta::flags::{Flags, refuse_too_long_opaque};
 use super::output::Output;
 use super::prefix::Use;
@@ -339,6 +339,7 @@ pub(super) fn refuse_large(ctx: &Context<'_>, write: &Write<'_>) {
 /// Carries out a write and counts it.
 #[inline]
 pub(super) fn store(ctx: &Context<'_>, write: &Write<'_>, value: &[u8]) -> Written {
+    note_lookup(ctx, write.key);
     let written =
         ctx.store.entry(write.key, ctx.now, |entry| write_entry(ctx, entry, write, value));
     match written {

@@ -31,10 +31,13 @@ fn watchers_see_what_is_done() {
     assert_eq!(
         seen,
         [
+            "type=item_get key=a status=not_found clsid=0 cfd=1 size=0",
             "type=item_store key=a status=stored cmd=set ttl=100 clsid=1 cfd=1 size=3",
             "type=item_get key=a status=found clsid=1 cfd=1 size=3",
             "type=item_get key=b status=not_found clsid=0 cfd=1 size=0",
+            "type=item_get key=a status=found clsid=1 cfd=1 size=3",
             "type=item_store key=a status=not_stored cmd=add ttl=0 clsid=1 cfd=1 size=1",
+            "type=item_get key=a status=found clsid=1 cfd=1 size=3",
             "type=item_store key=a status=stored cmd=cas ttl=0 clsid=1 cfd=1 size=1",
             "type=item_get key=a status=found clsid=1 cfd=1 size=1",
             "type=item_get key=a status=found clsid=1 cfd=1 size=1",

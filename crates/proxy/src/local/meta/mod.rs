@@ -10,7 +10,7 @@ pub(super) use get::get;
 
 use super::Context;
 use super::arith::{self, Change, Changed};
-use super::classic::{item_class, note_miss};
+use super::classic::{item_class, note_lookup, note_miss};
 use super::output::Output;
 use super::watch::{Line, Streams};
 use flags::{Flags, is_too_long_opaque, refuse_too_long_opaque};
@@ -29,6 +29,7 @@ pub(super) fn delete(ctx: &Context<'_>, head: &Head<'_>, out: &mut Output) {
     if refuse_too_long_opaque(head, out) {
         return;
     }
+    note_lookup(ctx, flags.key);
     let watched = ctx.shared.hub.wants(Streams::DELETIONS);
     let mut line = None;
     let code = ctx.store.entry(flags.key, ctx.now, |entry| {
@@ -138,6 +139,7 @@ pub(super) fn arith(ctx: &Context<'_>, head: &Head<'_>, out: &mut Output) {
     };
     let change =
         Change { up, delta: flags.delta, compare: flags.compare.unwrap_or(0), cas: flags.cas };
+    note_lookup(ctx, flags.key);
     let start = out.mark();
     let done = ctx.store.entry(flags.key, ctx.now, |entry| {
         let (changed, is_new) = match arith::apply(ctx, entry, &change) {

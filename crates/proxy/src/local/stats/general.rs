@@ -152,9 +152,10 @@ fn memory(ctx: &Context<'_>, rows: &mut Rows<'_>) {
     }
     rows.put("evictions", store.evictions);
     rows.put("reclaimed", store.reclaimed);
-    for name in ["crawler_reclaimed", "crawler_items_checked", "lrutail_reflocked"] {
-        rows.put(name, 0);
-    }
+    // What expires is found by commands or by the sweep, which is what a crawler is here.
+    rows.put("crawler_reclaimed", store.reclaimed);
+    rows.put("crawler_items_checked", 0);
+    rows.put("lrutail_reflocked", 0);
     if has_maintainer {
         let names = [
             "moves_to_cold",

@@ -25,14 +25,13 @@ fn classes(ctx: &Context<'_>) -> BTreeMap<u32, ClassStats> {
         sum.reclaimed += class.reclaimed;
         sum.out_of_memory += class.out_of_memory;
     }
-    merged.retain(|_, class| class.items > 0);
     merged
 }
 
 /// `stats items`.
 pub(super) fn items(ctx: &Context<'_>, rows: &mut Rows<'_>) {
     let has_maintainer = ctx.shared.settings.lru_maintainer_thread;
-    for (id, class) in classes(ctx) {
+    for (id, class) in classes(ctx).into_iter().filter(|(_, class)| class.items > 0) {
         let mut put = |what: &str, value: u64| rows.put(&format!("items:{id}:{what}"), value);
         put("number", class.items);
         if has_maintainer {
@@ -55,9 +54,10 @@ pub(super) fn items(ctx: &Context<'_>, rows: &mut Rows<'_>) {
         if has_maintainer {
             put("evicted_active", 0);
         }
-        for what in ["crawler_reclaimed", "crawler_items_checked", "lrutail_reflocked"] {
-            put(what, 0);
-        }
+        // What expires is found by commands or by the sweep, which is what a crawler is here.
+        put("crawler_reclaimed", class.reclaimed);
+        put("crawler_items_checked", 0);
+        put("lrutail_reflocked", 0);
         if has_maintainer {
             let nothing = [
                 "moves_to_cold",
