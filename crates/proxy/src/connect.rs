@@ -151,7 +151,7 @@ impl Worker {
         }
         backend.failures = backend.failures.saturating_add(1);
         let label = backend.label.clone();
-        let goes_down = !backend.is_down && backend.failures > backend.link().failure_limit;
+        let goes_down = !backend.is_down && backend.failures >= backend.link().failure_limit;
         if goes_down {
             backend.is_down = true;
             backend.block.backend.up.set(0);

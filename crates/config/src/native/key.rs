@@ -344,14 +344,14 @@ pub static POOL: Section = Section {
         key(
             "retry",
             time(MS, HOUR),
-            "\"250ms\"",
+            "\"100ms\"",
             "First wait before a failed connection is tried again. Doubles, with jitter, up to \
              `retry_max`.",
         ),
         key(
             "retry_max",
             time(MS, DAY),
-            "\"30s\"",
+            "\"1s\"",
             "Longest wait before a failed connection is tried again.",
         ),
         key(
