@@ -29,7 +29,7 @@ enum Backend {
 /// Which kernel interface to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// What we consider best here; today that is always epoll.
+    /// What we consider best; today that is epoll (docs/decisions/004-engine-backends.md).
     #[default]
     Auto,
     /// Level-triggered epoll, which works everywhere.
@@ -79,7 +79,7 @@ pub struct Counters {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { chunk_bytes: 64 << 10, large_chunk_bytes: 256 << 10, share_bytes_min: 16 << 10 }
+        Options { chunk_bytes: 64 << 10, large_chunk_bytes: 512 << 10, share_bytes_min: 16 << 10 }
     }
 }
 

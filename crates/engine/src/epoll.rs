@@ -77,8 +77,9 @@ const READY_MAX: usize = 512;
 const ACCEPTS_MAX: usize = 32;
 /// The kernel takes no longer waits than 2^31 ms; waking once a day for nothing is no burden.
 const WAIT_MAX: Nanos = 86_400_000_000_000;
-/// Unused memory of each chunk size that is kept for later.
+/// Unused chunks and large chunks that are kept for later.
 const CHUNK_SPARES: usize = 16;
+const LARGE_CHUNK_SPARES: usize = 6;
 
 impl Epoll {
     pub(crate) fn new(options: Options) -> io::Result<Epoll> {
@@ -88,7 +89,7 @@ impl Epoll {
         let interest = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, &eventfd, epoll::EventData::new_u64(BELL), interest)?;
         let hot = Rc::new(Spares::new(options.chunk_bytes.max(4096), CHUNK_SPARES));
-        let large = Rc::new(Spares::new(options.large_chunk_bytes.max(4096), CHUNK_SPARES));
+        let large = Rc::new(Spares::new(options.large_chunk_bytes.max(4096), LARGE_CHUNK_SPARES));
         Ok(Epoll {
             epoll,
             bell: Arc::new(Bell::new(Some(eventfd))),

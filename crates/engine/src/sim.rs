@@ -179,8 +179,8 @@ impl World {
         self.net.borrow().now
     }
 
-    /// Lets time pass until something happens for an engine or an engine's deadline comes, whichever
-    /// is first; scripts act on the way. Does nothing while an engine has work left. Returns false
+    /// Lets time pass until something happens for an engine or a deadline comes, whichever is
+    /// first; scripts act on the way. Does nothing while an engine has work left. Returns false
     /// if nothing will ever happen any more.
     pub fn advance(&self) -> bool {
         self.advance_until(Nanos::MAX)
