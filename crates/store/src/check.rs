@@ -99,8 +99,9 @@ impl Shard {
         let found = self.find(header.hash, key).map(|(_, address)| address);
         assert_eq!(found, Some(address), "a key has one record");
         if header.exptime != 0 {
-            assert!(segment.expires <= header.exptime, "a segment knows its first expiry");
-            assert!(self.expires <= segment.expires, "a shard knows its first expiry");
+            let latest = header.exptime.saturating_add(crate::sweep::PAUSE_SECONDS_MAX);
+            assert!(segment.expires <= latest, "a segment knows when to sweep it");
+            assert!(self.expires <= segment.expires, "a shard knows when to sweep it");
         }
         if header.bits.is_long() {
             let number = header.extent(self.record(address));

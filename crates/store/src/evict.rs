@@ -221,10 +221,9 @@ impl Shard {
                 there.span[offset..offset + bytes].copy_from_slice(&here.span[at..at + bytes]);
                 there.end += bytes as u32;
                 there.live += bytes as u32;
-                there.expires = there.expires.min(match header.exptime {
-                    0 => u32::MAX,
-                    exptime => exptime,
-                });
+                if header.exptime != 0 {
+                    there.expires = there.expires.min(here.expires);
+                }
                 here.live -= bytes as u32;
                 new
             }

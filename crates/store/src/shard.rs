@@ -75,7 +75,7 @@ pub(crate) struct Segment {
     pub(crate) end: u32,
     /// Bytes of the records that are not dead.
     pub(crate) live: u32,
-    /// No record here expires before this second.
+    /// The sweeper need not come before this second.
     pub(crate) expires: u32,
 }
 
@@ -92,7 +92,7 @@ pub(crate) struct Shard {
     pub(crate) extent_bytes: u64,
     /// Bytes given back since the beginning, for loops that wait for some.
     pub(crate) freed: u64,
-    /// No record of the shard expires before this second.
+    /// The sweeper need not come before this second.
     pub(crate) expires: u32,
     /// The flush mark up to which the sweeper was here.
     pub(crate) swept_mark: u32,
