@@ -73,6 +73,8 @@ const BELL: u64 = u64::MAX;
 const LISTENERS: u32 = 0xffff_0000;
 /// Reports taken from the kernel with one wait.
 const READY_MAX: usize = 512;
+/// Output appended in these states needs no place on the list: it is there, or must wait.
+const UNFLUSHABLE: State = State::DIRTY.union(State::BLOCKED).union(State::CONNECTING);
 /// Connections accepted from one listener per turn, so that a storm of them does not starve others.
 const ACCEPTS_MAX: usize = 32;
 /// The kernel takes no longer waits than 2^31 ms; waking once a day for nothing is no burden.
@@ -397,16 +399,17 @@ impl Epoll {
 
     #[inline]
     pub(crate) fn write(&mut self, conn: ConnId, bytes: &[u8]) {
-        let blocks = &mut self.blocks;
-        if let Some(conn) = self.conns.get_mut(conn)
-            && conn.takes_output()
-            && !bytes.is_empty()
-        {
-            conn.output.copy(bytes, blocks);
-        } else {
+        let Some(to) = self.conns.get_mut(conn) else { return };
+        if !to.takes_output() || bytes.is_empty() {
             return;
         }
-        self.wrote(conn.index, bytes.len());
+        to.output.copy(bytes, &mut self.blocks);
+        // As `wrote` does, without looking the connection up again: this is the hottest call.
+        self.unflushed += bytes.len();
+        if !to.output.state.intersects(UNFLUSHABLE) {
+            to.output.state.insert(State::DIRTY);
+            self.dirty.push(conn.index);
+        }
     }
 
     pub(crate) fn write_chunk(&mut self, conn: ConnId, chunk: &Chunk, range: Range<usize>) {
@@ -440,8 +443,7 @@ impl Epoll {
     #[inline]
     fn wrote(&mut self, index: u32, length: usize) {
         self.unflushed += length;
-        let waits = State::DIRTY | State::BLOCKED | State::CONNECTING;
-        if !self.conns.at(index).output.state.intersects(waits) {
+        if !self.conns.at(index).output.state.intersects(UNFLUSHABLE) {
             self.mark_dirty(index);
         }
     }

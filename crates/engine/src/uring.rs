@@ -109,6 +109,8 @@ const SMALL_BYTES: u32 = 4096 + 64;
 const LARGE_EXPECTED: usize = 16 << 10;
 /// Output after which a flush submits at once instead of with the next wait.
 const SUBMIT_BYTES: usize = 64 << 10;
+/// Output appended in these states needs no place on the list: it is there, or must wait.
+const UNFLUSHABLE: State = State::DIRTY.union(State::CONNECTING);
 const ACCEPTS_MAX: usize = 32;
 /// How often a finished connection is read once more before it is closed.
 const LAST_READS_MAX: usize = 64;
@@ -408,13 +410,16 @@ impl Uring {
 
     #[inline]
     pub(crate) fn write(&mut self, conn: ConnId, bytes: &[u8]) {
-        let blocks = &mut self.blocks;
-        if let Some(to) = self.conns.get_mut(conn)
-            && to.takes_output()
-            && !bytes.is_empty()
-        {
-            to.output.copy(bytes, blocks);
-            self.wrote(conn.index, bytes.len());
+        let Some(to) = self.conns.get_mut(conn) else { return };
+        if !to.takes_output() || bytes.is_empty() {
+            return;
+        }
+        to.output.copy(bytes, &mut self.blocks);
+        // As `wrote` does, without looking the connection up again: this is the hottest call.
+        self.unflushed += bytes.len();
+        if !to.output.state.intersects(UNFLUSHABLE) {
+            to.output.state.insert(State::DIRTY);
+            self.dirty.push(conn.index);
         }
     }
 
@@ -448,8 +453,7 @@ impl Uring {
     #[inline]
     fn wrote(&mut self, index: u32, length: usize) {
         self.unflushed += length;
-        let waits = State::DIRTY | State::CONNECTING;
-        if !self.conns.at(index).output.state.intersects(waits) {
+        if !self.conns.at(index).output.state.intersects(UNFLUSHABLE) {
             self.mark_dirty(index);
         }
     }
