@@ -279,9 +279,9 @@ pub static POOL: Section = Section {
         key(
             "hash",
             Kind::Choice(&HASH_NAMES),
-            ": `fnv1a_64`; with `jump` and `ring` `xxh3`",
+            "\"xxh3\"",
             "From key to hash. `xxh3` and `ring_md5` are those of memcached's proxy, the others \
-             nutcracker's.",
+             nutcracker's, whose default is `fnv1a_64`.",
         ),
         key(
             "hash_seed",

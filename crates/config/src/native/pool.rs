@@ -38,7 +38,7 @@ fn unreadable(name: &str) -> Pool {
         name: name.to_owned(),
         backends: Vec::new(),
         distribution: Distribution::Random,
-        hash: Hash::Fnv1a64,
+        hash: Hash::Xxh3,
         key_part: KeyPart::Whole,
         hash_seed: 0,
         link: Link::default(),
@@ -100,16 +100,16 @@ fn check_ring(table: &Table<'_, '_, '_>, distribution: Distribution, servers: us
 }
 
 fn hash(table: &Table<'_, '_, '_>, distribution: Distribution) -> Hash {
-    let of_memcached_proxy = matches!(distribution, Distribution::Jump | Distribution::Ring { .. });
-    let default = if of_memcached_proxy { Hash::Xxh3 } else { Hash::Fnv1a64 };
-    let Some(word) = table.choice("hash") else { return default };
+    // nutcracker's own default, fnv1a_64, puts keys that differ in their last bytes side by side:
+    // a handful of such keys may all land on one server.
+    let Some(word) = table.choice("hash") else { return Hash::Xxh3 };
     if distribution == Distribution::Random
         && let Some(entry) = table.get("hash")
     {
         let message = "`hash` has no effect with `distribution = \"random\"`";
         table.findings.borrow_mut().warning(entry.name_span(), message, "remove it");
     }
-    HASH_NAMES.iter().position(|name| *name == word).map_or(default, |at| HASHES[at])
+    HASH_NAMES.iter().position(|name| *name == word).map_or(Hash::Xxh3, |at| HASHES[at])
 }
 
 /// In the order of [`HASH_NAMES`].

@@ -58,7 +58,7 @@ fn one_pool_needs_nothing_else() {
     assert!(!config.listeners[0].allow.flush, "clients do not own a pool that is shared");
     assert_eq!(config.store, None);
     let pool = &config.pools[0];
-    assert_eq!((pool.distribution, pool.hash), (Distribution::Ketama, Hash::Fnv1a64));
+    assert_eq!((pool.distribution, pool.hash), (Distribution::Ketama, Hash::Xxh3));
     assert_eq!(pool.link, Link::default());
     assert_eq!(pool.backends[0].name, "10.0.0.1");
     assert_eq!(pool.backends[0].address, Some(Address::Tcp("10.0.0.1:11211".parse().unwrap())));
@@ -140,9 +140,9 @@ fn every_hash_and_distribution_has_its_word() {
     }
     let ring = Distribution::Ring { mode: RingMode::Default, points: 160 };
     for (word, distribution, hash) in [
-        ("ketama", Distribution::Ketama, Hash::Fnv1a64),
-        ("modula", Distribution::Modula, Hash::Fnv1a64),
-        ("random", Distribution::Random, Hash::Fnv1a64),
+        ("ketama", Distribution::Ketama, Hash::Xxh3),
+        ("modula", Distribution::Modula, Hash::Xxh3),
+        ("random", Distribution::Random, Hash::Xxh3),
         ("jump", Distribution::Jump, Hash::Xxh3),
         ("ring", ring, Hash::Xxh3),
     ] {
@@ -377,7 +377,7 @@ fn mistakes_in_pools() {
         ("hash_tag = { open = \"{\" }", "3:1: error: `pools.a.hash_tag` has no `close`"),
         ("hash_tag = \"{}\"\nhash_stop = \":\"", "4:1: error: `hash_stop` cannot be used"),
         ("hash_stop = \"\"", "3:13: error: `hash_stop` is empty"),
-        ("retry = \"1h\"", "3:9: error: `retry` (1h) is longer than `retry_max` (30s)"),
+        ("retry = \"1h\"", "3:9: error: `retry` (1h) is longer than `retry_max` (1s)"),
         ("hash = \"xxh3\"\nhash_seed = -1", "4:13: error: `hash_seed` must be from 0 to"),
         ("eject = 3", "3:9: error: `eject` must be a duration"),
         ("eject = \"1ms\"", "3:9: error: `eject` must be from 100ms to 1d"),
