@@ -93,7 +93,7 @@ const REFUSALS: [&str; 2] = ["SERVER_ERROR busy", "SERVER_ERROR object too large
 
 const SECOND: u64 = 1_000_000_000;
 /// Silence after which a client gives up: far beyond every time limit of the proxy.
-const SILENCE: u64 = 90 * SECOND;
+const SILENCE: u64 = 2000 * SECOND;
 
 impl Asker {
     /// A client with its own choices.
