@@ -58,6 +58,7 @@ impl Shard {
         assert_eq!(bytes, self.extent_bytes, "bytes of extents");
         let classes = self.classes.iter().map(|class| (class.items, class.bytes));
         let classes = classes.fold((0, 0), |sum, class| (sum.0 + class.0, sum.1 + class.1));
+        assert_eq!(classes.1, self.counts.item_bytes, "bytes of all classes");
         assert_eq!(classes, (sums.small.1 + sums.main.1, sums.item_bytes), "sums of classes");
         for (lane, queue) in [(&self.small, Queue::Small), (&self.main, Queue::Main)] {
             for id in &lane.order {

@@ -81,8 +81,8 @@ impl<'a> Entry<'a> {
         }
         let outcome = self.append(&header, new.value);
         if outcome.is_err() {
-            let class = self.shard.class(&header);
-            class.out_of_memory += 1;
+            self.shard.counts.out_of_memory += 1;
+            self.shard.class(&header).out_of_memory += 1;
             // The search for room may have moved or even taken the old item.
             self.found = self.old().map(|(_, address)| address).ok_or(Miss::Absent);
         }

@@ -287,6 +287,8 @@ impl Shard {
 
     fn count_evicted(&mut self, moment: &Moment<'_>, address: u32, header: &Header) {
         let fetched = header.bits.is_fetched();
+        self.counts.evicted += 1;
+        self.counts.evicted_unfetched += u64::from(!fetched);
         let class = self.class(header);
         class.evicted += 1;
         class.evicted_nonzero += u64::from(header.exptime != 0);

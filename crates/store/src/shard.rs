@@ -100,10 +100,17 @@ pub(crate) struct Shard {
     pub(crate) classes: Box<[ClassCounts; CLASSES]>,
 }
 
-/// Counters of one shard that are not kept by size class.
+/// Counters of one shard; those that are kept by size class too are here so that totals can be
+/// told without walking the classes of thousands of shards.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ShardCounts {
     pub(crate) stored: u64,
+    pub(crate) item_bytes: u64,
+    pub(crate) evicted: u64,
+    pub(crate) evicted_unfetched: u64,
+    pub(crate) expired_unfetched: u64,
+    pub(crate) reclaimed: u64,
+    pub(crate) out_of_memory: u64,
     pub(crate) found_expired: u64,
     pub(crate) found_flushed: u64,
 }
@@ -418,6 +425,7 @@ impl Shard {
         self.small = Lane::default();
         self.main = Lane::default();
         self.expires = u32::MAX;
+        self.counts.item_bytes = 0;
         for class in self.classes.iter_mut() {
             class.items = 0;
             class.bytes = 0;
@@ -440,6 +448,7 @@ impl Shard {
 
     #[inline]
     pub(crate) fn count_in(&mut self, header: &Header) {
+        self.counts.item_bytes += header.item_bytes();
         let class = self.class(header);
         class.items += 1;
         class.bytes += header.item_bytes();
@@ -447,6 +456,7 @@ impl Shard {
 
     #[inline]
     pub(crate) fn count_out(&mut self, header: &Header) {
+        self.counts.item_bytes -= header.item_bytes();
         let class = self.class(header);
         class.items -= 1;
         class.bytes -= header.item_bytes();
@@ -454,10 +464,12 @@ impl Shard {
 
     /// Counts an item whose memory was won back after it expired or was flushed.
     pub(crate) fn count_reclaimed(&mut self, header: &Header) {
-        let fetched = header.bits.is_fetched();
+        let unfetched = u64::from(!header.bits.is_fetched());
+        self.counts.reclaimed += 1;
+        self.counts.expired_unfetched += unfetched;
         let class = self.class(header);
         class.reclaimed += 1;
-        class.expired_unfetched += u64::from(!fetched);
+        class.expired_unfetched += unfetched;
     }
 
     #[inline]

@@ -229,14 +229,12 @@ impl Store {
             stats.ghost_bytes += shard.ghost.bytes() as u64;
             stats.segment_bytes += shard.bytes() - shard.extent_bytes;
             stats.extent_bytes += shard.extent_bytes;
-            for class in shard.classes.iter() {
-                stats.item_bytes += class.bytes;
-                stats.evictions += class.evicted;
-                stats.evicted_unfetched += class.evicted_unfetched;
-                stats.expired_unfetched += class.expired_unfetched;
-                stats.reclaimed += class.reclaimed;
-                stats.out_of_memory += class.out_of_memory;
-            }
+            stats.item_bytes += shard.counts.item_bytes;
+            stats.evictions += shard.counts.evicted;
+            stats.evicted_unfetched += shard.counts.evicted_unfetched;
+            stats.expired_unfetched += shard.counts.expired_unfetched;
+            stats.reclaimed += shard.counts.reclaimed;
+            stats.out_of_memory += shard.counts.out_of_memory;
         }
         stats
     }

@@ -142,7 +142,8 @@ fn readers_that_hold_everything_stop_puts_not_the_process() {
     }
     assert!(held.len() >= 10 && held.len() < 20);
     assert_eq!(put(&store, b"k", 1, 0, &vec![1; 500_000]), Err(PutError::OutOfMemory));
-    assert!(store.class_stats().iter().any(|class| class.out_of_memory > 0));
+    let refused: u64 = store.class_stats().iter().map(|class| class.out_of_memory).sum();
+    assert!(refused > 0 && refused == store.stats().out_of_memory);
     held.clear();
     put(&store, b"k", 1, 0, &vec![1; 500_000]).unwrap();
     store.check_invariants();
@@ -184,6 +185,7 @@ fn evictions_are_counted_and_told() {
     let classes = store.class_stats();
     assert_eq!(classes.len(), 1);
     assert_eq!(classes[0].evicted_nonzero, stats.evictions);
+    assert_eq!((classes[0].evicted, classes[0].item_bytes), (stats.evictions, stats.item_bytes));
     assert_eq!(u64::from(events[0].class), u64::from(classes[0].id));
     assert_eq!(classes[0].items, stats.items);
 }
