@@ -52,6 +52,8 @@ pub struct Client {
     pub(crate) stream: Stream,
     /// Bytes at the front of `partial` that are known to hold no line end.
     pub(crate) scanned: usize,
+    /// Why it goes, in memcached's words.
+    pub(crate) leaves: &'static str,
     /// When it last sent something.
     pub(crate) seen: Nanos,
     pub(crate) entry: Arc<ConnEntry>,
@@ -139,6 +141,7 @@ impl Client {
             session: local::Session::new(),
             stream: Stream::None,
             scanned: 0,
+            leaves: "normal",
             seen: now,
             entry,
         }

@@ -279,12 +279,19 @@ impl Worker {
             }
         };
         if body > there as u64 {
+            client.entry.set_state(local::ConnState::Nread);
             return Step::Wait(body as usize - there);
+        }
+        if body > 0 {
+            client.entry.set_state(local::ConnState::Read);
         }
         let end = head.line_bytes + body as usize;
         let value = &bytes[head.line_bytes..end];
         let next = local::execute(&ctx, &mut client.session, &head, value, &mut self.output);
         client.entry.command_at(now.seconds);
+        if matches!(next, Next::Close) && head.verb != Verb::Quit {
+            client.leaves = "error";
+        }
         self.count_store(listener, &head, end);
         self.send_output(id);
         self.obey(id, next, end)

@@ -222,10 +222,7 @@ impl Worker {
             return;
         }
         client.stalled_lane = Some(id);
-        if unsent > 0 && !client.state.awaits_drain {
-            client.state.awaits_drain = true;
-            self.engine.notify_drained(client.conn, (pause / 2).max(1));
-        }
+        self.unstall(client_id);
         let link = self.links.get_mut(id).expect("the link was found above");
         link.paused = true;
         if let Some(conn) = link.conn {

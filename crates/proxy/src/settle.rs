@@ -123,6 +123,10 @@ impl Worker {
         if client.state.closing && client.owed == 0 {
             return self.finish_client(client_id);
         }
+        if client.stalled_lane.is_some() && !client.state.awaits_drain {
+            self.unstall(client_id);
+        }
+        let client = self.clients.get_mut(client_id).expect("the client is being served");
         if client.state.paused && !client.state.awaits_drain {
             // What it was paused for may have been held replies that are on their way now.
             self.unpause(client_id);
@@ -171,10 +175,24 @@ impl Worker {
     pub(crate) fn client_drained(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.state.awaits_drain = false;
-        if let Some(lane) = client.stalled_lane.take() {
-            self.resume_lane(lane);
-        }
+        self.unstall(id);
         self.unpause(id);
+    }
+
+    /// Reads the lane again that waits for this client, unless the client still holds too much.
+    pub(crate) fn unstall(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let unsent = self.engine.unsent(client.conn);
+        let pause = self.generation.config.limits.client_bytes_pause;
+        if unsent + client.held_bytes <= pause {
+            if let Some(lane) = client.stalled_lane.take() {
+                self.resume_lane(lane);
+            }
+        } else if unsent > pause / 2 && !client.state.awaits_drain {
+            client.state.awaits_drain = true;
+            self.engine.notify_drained(client.conn, (pause / 2).max(1));
+        }
+        // Otherwise it is held replies that fill it: `advance` looks again when one is sent.
     }
 
     /// Reads from a client again, unless it still holds too much.

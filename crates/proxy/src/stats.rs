@@ -248,6 +248,18 @@ worker_counters! {
     counter failovers,
     /// Failovers that the budget refused.
     counter failovers_refused,
+    /// Waits of the engine for events; told about once a second, as all of the engine's.
+    counter engine_polls,
+    /// Receives that brought bytes.
+    counter engine_receives,
+    /// Bytes received from clients and backends.
+    counter engine_received_bytes,
+    /// Sends that took bytes.
+    counter engine_sends,
+    /// Bytes sent to clients and backends.
+    counter engine_sent_bytes,
+    /// Sends that the kernel took only in part.
+    counter engine_short_sends,
     /// Events that the log could not take.
     counter events_dropped,
     /// Number of the configuration that this worker runs.

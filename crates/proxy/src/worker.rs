@@ -386,9 +386,21 @@ impl Worker {
         self.next_expiry = self.next_expiry.min(moment);
     }
 
+    /// Copies what the engine counts to where it can be read from outside.
+    fn count_engine(&self) {
+        let (engine, counters) = (self.engine.counters(), &self.counters);
+        counters.engine_polls.set(engine.polls);
+        counters.engine_receives.set(engine.receives);
+        counters.engine_received_bytes.set(engine.received_bytes);
+        counters.engine_sends.set(engine.sends);
+        counters.engine_sent_bytes.set(engine.sent_bytes);
+        counters.engine_short_sends.set(engine.short_sends);
+    }
+
     /// Looks after everything that has a time limit.
     fn expire(&mut self) {
         self.next_expiry = self.now + SWEEP;
+        self.count_engine();
         self.expire_links();
         self.return_ejected();
         if !self.old_routes.is_empty() {
@@ -420,6 +432,9 @@ impl Worker {
         for id in late {
             self.counters.clients_idle_closed.add(1);
             self.local.idle_kicks.add(1);
+            if let Some(client) = self.clients.get_mut(id) {
+                client.leaves = "idle_timeout";
+            }
             self.close_client(id);
         }
     }
@@ -466,7 +481,7 @@ impl Worker {
     fn forget_client(&mut self, id: ClientId) {
         let Some(client) = self.clients.remove(id) else { return };
         self.held_bytes -= client.held_bytes + client.partial_counted;
-        self.shared.conns.close(&client.entry);
+        self.shared.conns.close_because(&client.entry, client.leaves);
         let mut next = client.head;
         while let Some(exchange_id) = next {
             let exchange = self.exchanges.get_mut(exchange_id);
