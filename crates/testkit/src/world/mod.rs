@@ -102,6 +102,8 @@ fn backend(n: usize) -> Address {
 }
 
 const BACKENDS: usize = 4;
+/// Configurations of one world.
+const RELOADS: u64 = 60;
 
 impl Scene {
     fn new(kind: Kind, seed: u64) -> Scene {
@@ -159,7 +161,10 @@ impl Scene {
                 spawned += 1;
                 self.client(spawned, manner.clone());
             }
-            if kind == Kind::Reloading && self.world.now() >= next_reload {
+            if kind == Kind::Reloading
+                && self.generation < RELOADS
+                && self.world.now() >= next_reload
+            {
                 next_reload = self.world.now() + self.random.below(20) as u64 * SECOND / 1000;
                 self.reload();
             }
