@@ -348,6 +348,10 @@ fn watch(ctx: &Context<'_>, words: &Words<'_>, out: &mut Output) -> Next {
         }
         match ctx.shared.hub.watch(streams) {
             Some(watching) => {
+                // The next eviction may come before anybody looks what is watched.
+                if ctx.shared.hub.wants(Streams::EVICTIONS) {
+                    ctx.store.watch().set_wanted(true);
+                }
                 out.put(text::OK);
                 return Next::Watch(watching);
             }
