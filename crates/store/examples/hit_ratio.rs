@@ -185,7 +185,8 @@ fn main() {
             let (hits, items) = store_hits(&trace, memory);
             let percent = |hits: usize| hits as f64 * 200.0 / trace.len() as f64;
             println!(
-                "{kind:16} skew {skew:3.1}  {:4} MiB  {items:6}  {:5.2} %  {:5.2} %  {:5.2} %  {:5.2} %",
+                "{kind:16} skew {skew:3.1}  {:4} MiB  {items:6}  {:5.2} %  {:5.2} %  {:5.2} %  \
+                 {:5.2} %",
                 memory >> 20,
                 percent(hits),
                 percent(lru_hits(&trace, items)),

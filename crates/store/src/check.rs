@@ -60,11 +60,11 @@ impl Shard {
         let classes = classes.fold((0, 0), |sum, class| (sum.0 + class.0, sum.1 + class.1));
         assert_eq!(classes.1, self.counts.item_bytes, "bytes of all classes");
         assert_eq!(classes, (sums.small.1 + sums.main.1, sums.item_bytes), "sums of classes");
-        for (lane, queue) in [(&self.small, Queue::Small), (&self.main, Queue::Main)] {
-            for id in &lane.order {
+        for (log, queue) in [(&self.small, Queue::Small), (&self.main, Queue::Main)] {
+            for id in &log.order {
                 assert_eq!(self.segment(*id).queue, queue, "a segment stands in its queue");
             }
-            assert!(lane.fill.is_none_or(|fill| lane.order.back() == Some(&fill)), "fill is last");
+            assert!(log.fill.is_none_or(|fill| log.order.back() == Some(&fill)), "fill is last");
         }
         let standing = self.small.order.len() + self.main.order.len();
         assert_eq!(standing, self.segments.len() - self.vacant.len(), "segments in order");

@@ -1,4 +1,7 @@
 //! Exclusive access to one key, for everything that changes an item.
+//!
+//! [`Entry`] holds the shard's lock for one callback. Commands are built from its parts elsewhere;
+//! what is here keeps table, records and counters in step.
 
 use crate::item::{Item, ItemBits, New};
 use crate::memory::Extent;

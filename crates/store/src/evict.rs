@@ -78,7 +78,7 @@ impl Shard {
         let small_first = self.small.bytes * SMALL_SHARE > total || self.main.order.is_empty();
         let queue =
             if small_first && !self.small.order.is_empty() { Queue::Small } else { Queue::Main };
-        self.lane(queue).order.front().copied()
+        self.log(queue).order.front().copied()
     }
 
     /// Whether dead records take so much that they are worth the copying even while there is
@@ -157,9 +157,9 @@ impl Shard {
         }
         let queue = segment.queue;
         segment.target = if drain == Drain::Compact { queue } else { Queue::Main };
-        let lane = self.lane(queue);
-        if lane.fill == Some(id) {
-            lane.fill = None;
+        let log = self.log(queue);
+        if log.fill == Some(id) {
+            log.fill = None;
         }
         if queue == Queue::Small {
             self.fit_ghost(moment);
@@ -237,12 +237,12 @@ impl Shard {
         };
         self.table.set_address(place, new);
         if queue != target {
-            let lane = self.lane(queue);
-            lane.bytes -= charged;
-            lane.items -= 1;
-            let lane = self.lane(target);
-            lane.bytes += charged;
-            lane.items += 1;
+            let log = self.log(queue);
+            log.bytes -= charged;
+            log.items -= 1;
+            let log = self.log(target);
+            log.bytes += charged;
+            log.items += 1;
         }
     }
 
@@ -255,7 +255,7 @@ impl Shard {
         segment.keep = 0;
         segment.from = 0;
         let is_empty = segment.live == 0;
-        let order = &mut self.lane(queue).order;
+        let order = &mut self.log(queue).order;
         let at = order.iter().position(|other| *other == id);
         order.remove(at.expect("a segment stands in its queue's order"));
         if is_empty {
@@ -263,14 +263,14 @@ impl Shard {
             return;
         }
         let end = self.segment(id).end;
-        let fill = self.lane(target).fill;
+        let fill = self.log(target).fill;
         let roomier = fill.is_some_and(|fill| self.segment(fill).end < end);
-        let order = &mut self.lane(target).order;
+        let order = &mut self.log(target).order;
         if roomier {
             order.insert(order.len() - 1, id);
         } else {
             order.push_back(id);
-            self.lane(target).fill = Some(id);
+            self.log(target).fill = Some(id);
         }
     }
 

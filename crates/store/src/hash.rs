@@ -1,4 +1,7 @@
 //! From a key to its shard and its place in that shard's table.
+//!
+//! One hash serves all: high bits choose the shard, the low half goes into the record, so that
+//! tables can grow and ghosts can be made without looking at keys again.
 
 use twox_hash::XxHash3_64;
 

@@ -1,4 +1,7 @@
 //! What a store is made with, and the time it is told.
+//!
+//! The store reads no clock and no configuration itself: its owner does both, which is also what
+//! makes it testable.
 
 /// How a [`crate::Store`] is made.
 #[derive(Clone, Debug)]

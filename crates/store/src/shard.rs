@@ -53,7 +53,7 @@ pub(crate) enum Queue {
 
 /// The segments of one queue, oldest first.
 #[derive(Default)]
-pub(crate) struct Lane {
+pub(crate) struct Log {
     pub(crate) order: VecDeque<u32>,
     /// The segment records are appended to, the last in `order`; none when that one is closed.
     pub(crate) fill: Option<u32>,
@@ -84,8 +84,8 @@ pub(crate) struct Shard {
     /// By the number in addresses; vacant numbers are listed.
     pub(crate) segments: Vec<Option<Segment>>,
     pub(crate) vacant: Vec<u32>,
-    pub(crate) small: Lane,
-    pub(crate) main: Lane,
+    pub(crate) small: Log,
+    pub(crate) main: Log,
     pub(crate) ghost: Ghost,
     pub(crate) extents: Vec<Option<Arc<Extent>>>,
     pub(crate) vacant_extents: Vec<u32>,
@@ -121,8 +121,8 @@ impl Shard {
             table: Table::new(),
             segments: Vec::new(),
             vacant: Vec::new(),
-            small: Lane::default(),
-            main: Lane::default(),
+            small: Log::default(),
+            main: Log::default(),
             ghost: Ghost::new(),
             extents: Vec::new(),
             vacant_extents: Vec::new(),
@@ -249,7 +249,7 @@ impl Shard {
         if offset < segment.keep as usize { segment.target } else { segment.queue }
     }
 
-    pub(crate) fn lane(&mut self, queue: Queue) -> &mut Lane {
+    pub(crate) fn log(&mut self, queue: Queue) -> &mut Log {
         match queue {
             Queue::Small => &mut self.small,
             Queue::Main => &mut self.main,
@@ -260,7 +260,7 @@ impl Shard {
     /// record there at once, with [`Shard::append`].
     #[inline]
     pub(crate) fn room(&mut self, queue: Queue, bytes: usize) -> Option<u32> {
-        let id = self.lane(queue).fill?;
+        let id = self.log(queue).fill?;
         let segment = self.segment(id);
         let end = segment.end as usize;
         (end + bytes <= SEGMENT_BYTES).then(|| join(id, end))
@@ -290,9 +290,9 @@ impl Shard {
                 id
             }
         };
-        let lane = self.lane(queue);
-        lane.order.push_back(id);
-        lane.fill = Some(id);
+        let log = self.log(queue);
+        log.order.push_back(id);
+        log.fill = Some(id);
     }
 
     /// Writes a record at the place that [`Shard::room`] told.
@@ -308,9 +308,9 @@ impl Shard {
         let queue = segment.queue;
         self.note_expiry(address, header.exptime);
         let charged = self.charged(address, header);
-        let lane = self.lane(queue);
-        lane.bytes += charged;
-        lane.items += 1;
+        let log = self.log(queue);
+        log.bytes += charged;
+        log.items += 1;
         self.count_in(header);
     }
 
@@ -372,9 +372,9 @@ impl Shard {
             self.vacant_extents.push(number);
         }
         let queue = self.queue_of(address);
-        let lane = self.lane(queue);
-        lane.bytes -= charged;
-        lane.items -= 1;
+        let log = self.log(queue);
+        log.bytes -= charged;
+        log.items -= 1;
         self.segment_mut(split(address).0).live -= header.record_bytes() as u32;
         record::set_bits(self.record_mut(address), header.bits.dead());
         self.count_out(header);
@@ -387,14 +387,14 @@ impl Shard {
             return;
         }
         let queue = segment.queue;
-        if self.lane(queue).fill == Some(id) {
+        if self.log(queue).fill == Some(id) {
             // The fill is written from its start again instead.
             let segment = self.segment_mut(id);
             segment.end = 0;
             segment.expires = u32::MAX;
             return;
         }
-        let order = &mut self.lane(queue).order;
+        let order = &mut self.log(queue).order;
         let at = order.iter().position(|other| *other == id);
         order.remove(at.expect("a segment stands in its queue's order"));
         self.release(moment, id);
@@ -422,8 +422,8 @@ impl Shard {
         self.extents = Vec::new();
         self.vacant_extents = Vec::new();
         self.extent_bytes = 0;
-        self.small = Lane::default();
-        self.main = Lane::default();
+        self.small = Log::default();
+        self.main = Log::default();
         self.expires = u32::MAX;
         self.counts.item_bytes = 0;
         for class in self.classes.iter_mut() {

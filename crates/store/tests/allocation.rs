@@ -1,4 +1,7 @@
 //! A hit and an overwrite of the same length allocate nothing.
+//!
+//! A counting allocator around the system's tells; it counts per thread, because the test
+//! harness has threads of its own.
 
 #![allow(clippy::unwrap_used)]
 

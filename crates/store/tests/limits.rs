@@ -1,4 +1,7 @@
 //! Limits, expiry, flushing, held values and counters, one by one.
+//!
+//! Each test states one promise of the store; random mixtures of all of them are in model.rs,
+//! and threads.rs does the same from several threads.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,7 @@
 //! Many threads on few keys: every value proves whose it is and that it is whole.
+//!
+//! Little memory makes them win it from each other's shards all the time, which is where a
+//! mistake in locking would show.
 
 #![allow(clippy::unwrap_used)]
 
