@@ -2,6 +2,7 @@
 //! `transcripts/local`, and what text alone cannot say (time, memory, watchers, packets).
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod allocation;
 mod binary;
 #[allow(dead_code)] // The comparison with memcached uses the rest.
 #[path = "../differential/driver.rs"]
