@@ -689,7 +689,12 @@ fn fault(head: &Head<'_>) -> Option<&'static [u8]> {
     if matches!(head.verb, Verb::Gat | Verb::Gats) && head.line.len() > TOUCH_LINE_BYTES_MAX {
         return Some(b"CLIENT_ERROR line too long\r\n");
     }
-    let all_fit = crate::gather::keys(head.line, head.key_at).all(is_fit);
+    // In a short line no key is too long, and one look finds any NUL.
+    let all_fit = if head.line.len() <= KEY_BYTES_MAX {
+        !head.line.contains(&0)
+    } else {
+        crate::gather::keys(head.line, head.key_at).all(is_fit)
+    };
     (!all_fit).then_some(text::BAD_LINE_FORMAT)
 }
 
