@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// Addresses count in eight bytes within a segment, segments above that.
 const OFFSET_BITS: u32 = (SEGMENT_BYTES / 8).trailing_zeros();
 
+/// Most segments of a shard: 32 GiB, a thousand times what a shard is meant to have.
+const SEGMENTS_MAX: usize = 1 << (32 - OFFSET_BITS);
+
 /// What every operation on a shard needs to know.
 #[derive(Clone, Copy)]
 pub(crate) struct Moment<'a> {
@@ -266,6 +269,11 @@ impl Shard {
         (end + bytes <= SEGMENT_BYTES).then(|| join(id, end))
     }
 
+    /// Whether one more segment has a number that fits an address.
+    pub(crate) fn can_attach(&self) -> bool {
+        !self.vacant.is_empty() || self.segments.len() < SEGMENTS_MAX
+    }
+
     /// Makes `span` the fill of a queue.
     pub(crate) fn attach(&mut self, queue: Queue, span: Span) {
         let segment = Segment {
@@ -285,9 +293,8 @@ impl Shard {
             }
             None => {
                 self.segments.push(Some(segment));
-                let id = (self.segments.len() - 1) as u32;
-                assert!(id < 1 << (32 - OFFSET_BITS), "a shard is at most 32 GiB");
-                id
+                assert!(self.segments.len() <= SEGMENTS_MAX, "numbers of segments fit addresses");
+                (self.segments.len() - 1) as u32
             }
         };
         let log = self.log(queue);

@@ -139,7 +139,8 @@ impl Store {
         act(&mut Entry::new(self, &mut shard, index, moment, hash.bits(), key))
     }
 
-    /// Removes everything now (an immediate `flush_all`), and frees the memory.
+    /// Removes everything now (an immediate `flush_all`). The memory is free for new items; it
+    /// stays with the process, as after any removal.
     pub fn clear(&self) {
         let moment = self.moment(Now { seconds: 0 });
         for index in 0..self.shards.len() {
@@ -291,6 +292,13 @@ impl Store {
             }
             if shard.is_wasteful() && shard.compact(moment, false) {
                 continue;
+            }
+            if !shard.can_attach() {
+                // Only a limit raised to thousands of times what the store was made for.
+                if self.evicts && shard.evict(moment, SEGMENT_BYTES as u64) {
+                    continue;
+                }
+                return Err(PutError::OutOfMemory);
             }
             if let Some(span) = self.memory.take_segment() {
                 shard.attach(queue, span);
