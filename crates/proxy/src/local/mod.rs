@@ -3,7 +3,7 @@
 //! [`admit`] looks at a request's head before its value has come and says whether to read it;
 //! [`execute`] answers one complete request. Both are plain functions: no I/O, no clock, no
 //! waiting. Replies, error texts and what happens to a bad value are memcached's, byte for byte;
-//! where memcached's own behaviour is a bug, docs/compatibility.md says what is done instead.
+//! where memcached itself errs, docs/decisions/012-memcached-commands.md says what we do.
 //! The binary protocol ([`binary`]) and UDP ([`udp`]) have the same shape.
 //!
 //! The way of a text request: cut its head (`proto::memcached::cut`), [`admit`] it, read as many

@@ -1,7 +1,7 @@
 //! Random requests: mostly sensible, often odd, sometimes broken.
 //!
 //! What two right servers may answer differently is left out: expiry within the run, statistics,
-//! eviction, and the few things that docs/compatibility.md lists as memcached's mistakes.
+//! eviction, and the few things that docs/decisions/012-memcached-commands.md lists.
 
 use super::replies::CAS;
 
