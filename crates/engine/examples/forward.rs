@@ -7,8 +7,8 @@
 //!     forward PORT BACKEND_PORT epoll|io_uring
 
 use keyway_engine::{
-    Address, Choice, ConnId, ConnectOptions, Engine, Event, ListenAddress, ListenOptions, Options,
-    listen,
+    Address, Choice, Chunk, ConnId, ConnectOptions, Engine, Event, ListenAddress, ListenOptions,
+    Options, listen,
 };
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -55,28 +55,18 @@ fn reply_length(backend: SocketAddr) -> usize {
     length
 }
 
+/// A client and how many bytes it is owed.
+type Owed = VecDeque<(ConnId, usize)>;
+
 fn serve(engine: &mut Engine, server: ConnId, reply_bytes: usize) {
-    // Who is owed how many bytes, in the order of the requests.
-    let mut owed: VecDeque<(ConnId, usize)> = VecDeque::new();
+    // In the order of the requests.
+    let mut owed = Owed::new();
     loop {
         engine.poll(None).expect("the kernel waits for us");
         while let Some(event) = engine.next() {
             match event {
-                Event::Received { tag: BACKEND, chunk, .. } => {
-                    let mut at = 0;
-                    while at < chunk.len() {
-                        let (client, missing) =
-                            owed.front_mut().expect("every reply answers a request");
-                        let count = (*missing).min(chunk.len() - at);
-                        engine.write_chunk(*client, &chunk, at..at + count);
-                        at += count;
-                        *missing -= count;
-                        if *missing == 0 {
-                            owed.pop_front();
-                        } else if *missing > 16 << 10 {
-                            engine.expect(server, *missing);
-                        }
-                    }
+                Event::Received { conn, tag: BACKEND, chunk } => {
+                    deliver(engine, conn, &mut owed, &chunk);
                 }
                 Event::Received { conn, chunk, .. } => {
                     let requests = chunk.iter().filter(|byte| **byte == b'\n').count();
@@ -91,5 +81,22 @@ fn serve(engine: &mut Engine, server: ConnId, reply_bytes: usize) {
             }
         }
         engine.flush();
+    }
+}
+
+/// Shares out what the backend sent.
+fn deliver(engine: &mut Engine, server: ConnId, owed: &mut Owed, chunk: &Chunk) {
+    let mut at = 0;
+    while at < chunk.len() {
+        let (client, missing) = owed.front_mut().expect("every reply answers a request");
+        let count = (*missing).min(chunk.len() - at);
+        engine.write_chunk(*client, chunk, at..at + count);
+        at += count;
+        *missing -= count;
+        if *missing == 0 {
+            owed.pop_front();
+        } else if *missing > 16 << 10 {
+            engine.expect(server, *missing);
+        }
     }
 }

@@ -1,4 +1,7 @@
 //! The one type a worker sees; it passes every call on to the backend chosen at the start.
+//!
+//! The choice is made at run time, because whether a system allows io_uring is not ours to decide.
+//! This file holds the contract that every backend keeps; it does no work of its own.
 
 use crate::chunk::Chunk;
 use crate::clock::Nanos;

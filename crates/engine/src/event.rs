@@ -1,4 +1,7 @@
 //! What an engine tells its worker.
+//!
+//! Events carry the owner's tag, so that a worker finds its own record without a table from
+//! connections to owners. None of them borrows from the engine.
 
 use crate::chunk::Chunk;
 use rustix::io::Errno;

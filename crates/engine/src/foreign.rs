@@ -1,4 +1,7 @@
 //! Memory of somebody else's that is being sent: a held store item, for example.
+//!
+//! Used by `output` only. It exists so that an owner is asked for its bytes once and the answer
+//! stays good while the kernel reads it.
 
 use std::fmt;
 use std::ops::Deref;

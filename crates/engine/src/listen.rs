@@ -1,4 +1,7 @@
 //! Sockets that wait for clients.
+//!
+//! Made by the server while it starts and reloads, then given to an `Acceptor` or to one engine.
+//! Nothing here accepts; nothing here is per request.
 
 use crate::socket::unix_address;
 use rustix::net::sockopt;

@@ -5,35 +5,6 @@
 //! [`World::advance`]. Delays, splits, resets and the other [`Faults`] come from one seeded
 //! generator: the same seed and the same calls give the same history, which [`World::digest`]
 //! confirms.
-//!
-//! ```
-//! use keyway_engine::sim::{Faults, Incident, World};
-//! use keyway_engine::{Address, ConnectOptions, Event};
-//!
-//! let world = World::new(1, Faults::none());
-//! let server = Address::Tcp("10.0.0.1:11211".parse().expect("an address"));
-//! world.serve(server.clone(), || {
-//!     Box::new(|incident, wire| {
-//!         if let Incident::Received(bytes) = incident {
-//!             wire.write(bytes);
-//!         }
-//!     })
-//! });
-//! let mut engine = world.engine();
-//! let conn = engine.connect(&server, &ConnectOptions::default(), 0);
-//! engine.write(conn, b"echo");
-//! let mut got = Vec::new();
-//! while got != b"echo" {
-//!     world.advance();
-//!     engine.poll(None).expect("a simulated poll does not fail");
-//!     while let Some(event) = engine.next() {
-//!         if let Event::Received { chunk, .. } = event {
-//!             got.extend_from_slice(&chunk);
-//!         }
-//!     }
-//!     engine.flush();
-//! }
-//! ```
 
 mod backend;
 mod net;
@@ -53,6 +24,35 @@ use std::ops::Range;
 use std::rc::Rc;
 
 /// A simulated network. Clones are handles on the same one.
+///
+/// ```
+/// use keyway_engine::sim::{Faults, Incident, World};
+/// use keyway_engine::{Address, ConnectOptions, Event};
+///
+/// let world = World::new(1, Faults::none());
+/// let server = Address::Tcp("10.0.0.1:11211".parse().expect("an address"));
+/// world.serve(server.clone(), || {
+///     Box::new(|incident, wire| {
+///         if let Incident::Received(bytes) = incident {
+///             wire.write(bytes);
+///         }
+///     })
+/// });
+/// let mut engine = world.engine();
+/// let conn = engine.connect(&server, &ConnectOptions::default(), 0);
+/// engine.write(conn, b"echo");
+/// let mut got = Vec::new();
+/// while got != b"echo" {
+///     world.advance();
+///     engine.poll(None).expect("a simulated poll does not fail");
+///     while let Some(event) = engine.next() {
+///         if let Event::Received { chunk, .. } = event {
+///             got.extend_from_slice(&chunk);
+///         }
+///     }
+///     engine.flush();
+/// }
+/// ```
 #[derive(Clone)]
 pub struct World {
     net: Rc<RefCell<Net>>,

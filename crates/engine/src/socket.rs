@@ -1,4 +1,7 @@
 //! Addresses, sockets and their options.
+//!
+//! What both kernel backends and the acceptor need to make a stream socket and to set it up the way
+//! all of ours are. Names are resolved elsewhere.
 
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType};

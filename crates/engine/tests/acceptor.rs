@@ -1,4 +1,7 @@
 //! The accepting thread: delivery, pausing, removal and the end.
+//!
+//! Clients are plain sockets; what is accepted arrives through a channel, as it would in a worker's
+//! mailbox.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 

@@ -1,4 +1,7 @@
 //! Repeatable chance.
+//!
+//! One generator per world makes all choices, so that a seed is a history. Not for anything that
+//! has to be unpredictable.
 
 use std::ops::Range;
 

@@ -1,4 +1,7 @@
 //! Whether this system lets us use io_uring, and the likely reason if not.
+//!
+//! Operators meet this once in the log: containers, hardened kernels and old ones all say no, each
+//! with another error number.
 
 use crate::engine::Refusal;
 use std::io;

@@ -1,4 +1,7 @@
 //! The receiving half of the io_uring backend: what arrived, pauses, and the end of the stream.
+//!
+//! A multishot receive keeps reporting until it ends by itself, is stopped for a pause, or the
+//! buffers run out. No byte is lost in any of these: what comes too late waits in the stash.
 
 use super::table::State;
 use super::{Pending, RECEIVE, Uring, reason_of};

@@ -1,4 +1,7 @@
 //! The sending half of the io_uring backend: at most one send under way per connection.
+//!
+//! What is under way must not move or go away; `Output::frozen` and the `SENDING` state see to
+//! that until the kernel has reported.
 
 use super::table::{NONE, State};
 use super::{LAST_READS_MAX, Pending, SEND, Uring, reason_of};
