@@ -1,7 +1,8 @@
 //! One server of a pool, as one worker sees it: its connections, its health, its back-off.
 //!
 //! A backend is *down* after `failure_limit` failures in a row: requests fail at once instead of
-//! waiting for a connection, while tries go on with doubling, jittered pauses. It is up again once a
+//! waiting for a connection, while tries go on with doubling, jittered pauses. It is up again once
+//! a
 //! new connection has answered `version`.
 
 use crate::config::{self, Address};

@@ -1,7 +1,8 @@
 //! The one configuration model: what the data plane runs, whatever file or command line said it.
 //!
 //! Front-ends (crate `keyway-config`) build these values and validate them; nothing here knows a
-//! syntax. Control hands an `Arc<Config>` to every worker, which compiles its own route tables from it.
+//! syntax. Control hands an `Arc<Config>` to every worker, which compiles its own route tables from
+//! it.
 //! Indices (`PoolId`, `RouteId`, `ListenerId`) are positions in the vectors of the same `Config`.
 
 use std::net::SocketAddr;
@@ -101,7 +102,8 @@ pub enum Bind {
 /// What a listener's clients speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Protocol {
-    /// memcached: told apart by the first byte between text (classic and meta) and binary. Binary is
+    /// memcached: told apart by the first byte between text (classic and meta) and binary. Binary
+    /// is
     /// answered only where the route is the embedded store.
     #[default]
     Memcached,
@@ -170,7 +172,8 @@ pub enum RouteKind {
         children: Vec<RouteId>,
         /// Which outcomes go on to the next child.
         on: FailoverOn,
-        /// Most failovers started, as a share of requests (token bucket), so that a broken pool does
+        /// Most failovers started, as a share of requests (token bucket), so that a broken pool
+        /// does
         /// not double the load of the next one; `None` is unlimited.
         budget_percent: Option<u8>,
     },
@@ -351,7 +354,8 @@ pub enum KeyPart {
     /// All of it.
     Whole,
     /// What stands between the first `open` and the next `close`; the whole key where that is
-    /// missing. twemproxy's `hash_tag` ignores an empty match, memcached's `tags` hashes the empty string.
+    /// missing. twemproxy's `hash_tag` ignores an empty match, memcached's `tags` hashes the empty
+    /// string.
     Tag {
         /// Opening byte.
         open: u8,
@@ -385,7 +389,8 @@ pub struct Link {
     pub depth_max: usize,
     /// TCP keepalive to backends.
     pub keepalive: bool,
-    /// Longest time sent bytes may stay unacknowledged (TCP_USER_TIMEOUT); zero is the kernel's own.
+    /// Longest time sent bytes may stay unacknowledged (TCP_USER_TIMEOUT); zero is the kernel's
+    /// own.
     pub user_timeout: Duration,
     /// Multi-key retrievals with a failed backend: `true` treats its keys as missing, `false`
     /// answers `SERVER_ERROR backend failure`.
@@ -451,7 +456,8 @@ pub struct Limits {
     pub client_bytes_max: usize,
     /// Bytes queued towards one backend connection; beyond it requests are refused at once.
     pub backend_bytes_max: usize,
-    /// Bytes held by one worker for all clients and backends together; beyond it no client is read.
+    /// Bytes held by one worker for all clients together; beyond it no request is begun, and the
+    /// client that holds most is closed.
     pub worker_bytes_max: usize,
     /// Largest value a proxied request may carry or a reply may bring; larger ones are refused.
     pub value_bytes_max: u64,

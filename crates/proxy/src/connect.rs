@@ -1,7 +1,8 @@
 //! The life of a connection to a backend: connect, validate, lose, try again.
 //!
 //! A new connection is used only after it has answered `version`: that keeps requests away from
-//! servers that are up but not serving, and from whatever else may listen there. Losing a connection
+//! servers that are up but not serving, and from whatever else may listen there. Losing a
+//! connection
 //! fails every request that is owed on it, in order; nothing is ever sent twice.
 
 use crate::backend::BackendId;

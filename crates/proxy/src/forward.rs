@@ -1,7 +1,9 @@
 //! From a decided request to the bytes on a backend connection.
 //!
-//! A request leaves in its normal form: with a carriage return, and without `noreply` or `q`, so that
-//! every request has exactly one reply and the connection can never get out of step. What the client
+//! A request leaves in its normal form: with a carriage return, and without `noreply` or `q`, so
+//! that
+//! every request has exactly one reply and the connection can never get out of step. What the
+//! client
 //! wants muted is muted when the reply is delivered.
 
 use crate::backend::BackendId;
@@ -29,7 +31,8 @@ impl<'a> Request<'a> {
         &self.wire[self.head.line_bytes..]
     }
 
-    /// The line without `noreply` and trailing spaces. All of them go: a server would obey the next.
+    /// The line without `noreply` and trailing spaces. All of them go: a server would obey the
+    /// next.
     fn classic_line(&self) -> &'a [u8] {
         let mut line = self.head.line.trim_ascii_end();
         while self.head.noreply

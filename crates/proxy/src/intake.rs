@@ -10,7 +10,7 @@ use crate::forward::Request;
 use crate::local::{self, Admission, Next};
 use crate::policy::Target;
 use crate::route::{self, Node};
-use crate::worker::{Finish, Listener, Worker};
+use crate::worker::{Finish, Listener, PARK, Worker};
 use keyway_engine::Chunk;
 use keyway_proto::memcached::limit::LineLimits;
 use keyway_proto::memcached::{Cut, Head, KEY_BYTES_MAX, ReplyKind, ValueLength, Verb, text};
@@ -90,13 +90,12 @@ impl Worker {
         let state = client.state;
         self.held_bytes = self.held_bytes - client.partial_counted + client.partial.len();
         client.partial_counted = client.partial.len();
-        if self.held_bytes > self.generation.config.limits.worker_bytes_max
-            && client.partial.len() > INPUT_BYTES_PAUSE
-        {
+        if client.partial.len() > INPUT_BYTES_PAUSE && self.is_over_limit() {
             // Everybody waits for room: whoever holds much of it without a whole request goes.
             self.counters.clients_over_limit.add(1);
             return self.close_client(id);
         }
+        let Some(client) = self.clients.get_mut(id) else { return };
         if state.blocked {
             if client.partial.len() > INPUT_BYTES_PAUSE && !state.flooded {
                 client.state.flooded = true;
@@ -174,20 +173,27 @@ impl Worker {
             || !client.has_window()
             || !matches!(client.stream, Stream::None)
             || client.on_lane.is_some_and(|exchange| self.exchanges.contains(exchange))
-            || self.held_bytes > self.generation.config.limits.worker_bytes_max
+            || self.is_over_limit()
     }
 
     /// The client has requests left for another turn: the next one, if only its share of this one
     /// is used up.
     fn block(&mut self, id: ClientId, next_turn: bool) {
-        let over_limit = self.held_bytes > self.generation.config.limits.worker_bytes_max;
+        let over_limit = self.is_over_limit();
         let Some(client) = self.clients.get_mut(id) else { return };
         client.state.blocked = true;
         let waits = client.state.paused || !client.has_window();
         if next_turn {
             self.local.conn_yields.add(1);
         }
-        if (next_turn || over_limit) && !waits && !client.state.queued {
+        if waits || client.state.queued {
+            return;
+        }
+        if over_limit {
+            client.state.queued = true;
+            self.parked.push(id);
+            self.expire_by(self.now + PARK);
+        } else if next_turn {
             client.state.queued = true;
             self.queue.push_back(id);
         }
@@ -704,5 +710,6 @@ fn is_fit(key: &[u8]) -> bool {
     key.len() <= KEY_BYTES_MAX && !key.contains(&0)
 }
 
-/// memcached closes connections on which a longer line comes in parts, unless it is `get` or `gets`.
+/// memcached closes connections on which a longer line comes in parts, unless it is `get` or
+/// `gets`.
 const TOUCH_LINE_BYTES_MAX: usize = 2000;

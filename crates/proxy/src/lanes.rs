@@ -2,7 +2,8 @@
 //!
 //! A large value on a connection that all clients share would stall them whenever its own client is
 //! slow. So a large reply that turns up on a shared connection is thrown away there and fetched
-//! again on a lane, and a large upload goes to a lane from the start. A lane is read only as fast as
+//! again on a lane, and a large upload goes to a lane from the start. A lane is read only as fast
+//! as
 //! its client takes the bytes, and written only as fast as its server does: memory stays bounded.
 
 use crate::backend::{BackendId, LANE_QUEUE_MAX, LaneRequest};
@@ -320,7 +321,8 @@ impl Worker {
     }
 }
 
-/// Whether an `mg` line means the same when it is sent again: it must not win tokens or create items.
+/// Whether an `mg` line means the same when it is sent again: it must not win tokens or create
+/// items.
 fn may_repeat(line: &[u8]) -> bool {
     let flags = line.split(|byte| *byte == b' ').filter(|token| !token.is_empty()).skip(2);
     flags.into_iter().all(|flag| !matches!(flag[0], b'N' | b'R' | b'E'))

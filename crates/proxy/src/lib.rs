@@ -1,6 +1,7 @@
 //! The data plane: from a client's bytes to its reply.
 //!
-//! Read `worker.rs` first: one thread, one engine, and the turn in which everything happens. A request
+//! Read `worker.rs` first: one thread, one engine, and the turn in which everything happens. A
+//! request
 //! is cut off a client's bytes in `intake.rs`, decided by the tables of `route.rs`, queued on a
 //! connection in `forward.rs`, matched with its reply in `replies.rs` and delivered in order by
 //! `settle.rs`. Behaviour over several servers lives in `policy.rs` and `gather.rs`; the embedded

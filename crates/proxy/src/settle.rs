@@ -1,6 +1,7 @@
 //! From replies to clients: in order, with failures as error lines, and never more than they take.
 //!
-//! Only the oldest exchange of a client writes to its connection; others hold their replies until it
+//! Only the oldest exchange of a client writes to its connection; others hold their replies until
+//! it
 //! is their turn. This is the one place where replies leave, whoever made them: a backend, the
 //! store, a policy.
 
@@ -12,7 +13,8 @@ use keyway_engine::Chunk;
 use keyway_proto::memcached::ReplyKind;
 
 impl Worker {
-    /// A part of the reply to an exchange, perhaps the last. `shared` is the memory that `bytes` lie
+    /// A part of the reply to an exchange, perhaps the last. `shared` is the memory that `bytes`
+    /// lie
     /// in, and where, if it may be kept instead of copied. Exchanges that are over ignore it.
     #[inline]
     pub(crate) fn emit(

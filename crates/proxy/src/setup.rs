@@ -58,7 +58,8 @@ pub enum Mail {
         /// Its entry in the table of connections.
         entry: Arc<ConnEntry>,
     },
-    /// Run this configuration from now on. Once done the worker's counter `generation` is its number.
+    /// Run this configuration from now on. Once done the worker's counter `generation` is its
+    /// number.
     Configure(Arc<Generation>),
     /// Close clients as soon as nothing is owed to them, and all that are left at `deadline`
     /// (of the engine's clock); then stop.

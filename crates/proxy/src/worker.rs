@@ -1,8 +1,10 @@
 //! One worker: one thread, one engine, its clients and its connections to backends.
 //!
-//! Start reading here. `turn` takes everything the kernel has, thinks, and sends once. The life of a
+//! Start reading here. `turn` takes everything the kernel has, thinks, and sends once. The life of
+//! a
 //! request continues in `intake` (cut, begin), `forward` (choose a connection, queue), `replies`
-//! (match, cut) and `settle` (deliver in order, policies). Nothing here blocks or fails a request by
+//! (match, cut) and `settle` (deliver in order, policies). Nothing here blocks or fails a request
+//! by
 //! panicking; assertions guard only what would give one client's bytes to another.
 
 use crate::backend::{Backend, BackendId, Identity};
@@ -53,6 +55,8 @@ pub struct Worker {
     pub(crate) counters: Arc<WorkerCounters>,
     /// Clients that have whole requests left from an earlier turn.
     pub(crate) queue: VecDeque<ClientId>,
+    /// Clients that wait until the worker holds less for all of them.
+    pub(crate) parked: Vec<ClientId>,
     /// Runs of policies whose legs have news.
     pub(crate) ready: VecDeque<RunId>,
     /// Clients of `watch` and of dumps, which get output without asking.
@@ -126,6 +130,9 @@ const FLUSH_EARLY_BYTES: usize = 128 << 10;
 const SPARES_MAX: usize = 256;
 const SPARE_BYTES_MAX: usize = 64 << 10;
 
+/// How long clients wait before it is looked whether there is room again.
+pub(crate) const PARK: Nanos = 10 * MILLISECOND;
+
 /// How often clients are looked at for being idle, and the store for expired items.
 const SWEEP: Nanos = SECOND;
 
@@ -159,6 +166,7 @@ impl Worker {
             registry: setup.registry,
             counters,
             queue: VecDeque::new(),
+            parked: Vec::new(),
             ready: VecDeque::new(),
             streams: Vec::new(),
             output: Output::new(),
@@ -386,6 +394,35 @@ impl Worker {
         self.next_expiry = self.next_expiry.min(moment);
     }
 
+    /// Whether the worker holds more for all its clients together than it may.
+    #[inline]
+    pub(crate) fn is_over_limit(&self) -> bool {
+        let bytes = self.held_bytes + self.engine.unsent_total();
+        bytes > self.generation.config.limits.worker_bytes_max
+    }
+
+    /// Goes on with parked clients once there is room. While there is none, the client that holds
+    /// most makes some by leaving: otherwise a few that never read could stop all others.
+    fn unpark(&mut self) {
+        if self.parked.is_empty() {
+            return;
+        }
+        if self.is_over_limit() {
+            let engine = &self.engine;
+            let largest = self.clients.iter().max_by_key(|(_, client)| {
+                engine.unsent(client.conn) + client.held_bytes + client.partial_counted
+            });
+            if let Some((id, client)) = largest {
+                let bytes = self.engine.unsent(client.conn) + client.held_bytes;
+                self.counters.clients_over_limit.add(1);
+                self.report(Report::ClientOverLimit { bytes });
+                self.close_client(id);
+            }
+            return self.expire_by(self.now + PARK);
+        }
+        self.queue.extend(self.parked.drain(..));
+    }
+
     /// Copies what the engine counts to where it can be read from outside.
     fn count_engine(&self) {
         let (engine, counters) = (self.engine.counters(), &self.counters);
@@ -401,6 +438,7 @@ impl Worker {
     fn expire(&mut self) {
         self.next_expiry = self.now + SWEEP;
         self.count_engine();
+        self.unpark();
         self.expire_links();
         self.return_ejected();
         if !self.old_routes.is_empty() {

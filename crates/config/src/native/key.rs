@@ -589,8 +589,8 @@ pub static LIMITS: Section = Section {
             "worker_bytes_max",
             Kind::Bytes { min: MIB, max: TIB },
             "\"1GiB\"",
-            "Bytes held by one worker for all clients and servers together. Beyond it, no client \
-             is read.",
+            "Bytes held by one worker for all clients together. Beyond it, no request is begun, \
+             and the client that holds most is closed.",
         ),
         key(
             "value_bytes_max",

@@ -1,6 +1,7 @@
 //! The choice of a backend for a key.
 //!
-//! A [`Placement`] is compiled from a pool and the set of its live backends, belongs to one worker and
+//! A [`Placement`] is compiled from a pool and the set of its live backends, belongs to one worker
+//! and
 //! never changes; ejection and reload build a new one. `choose` is on the path of every request: it
 //! allocates nothing, and a pool of one backend is not hashed at all.
 
@@ -44,7 +45,8 @@ pub struct Explanation<'a> {
     pub part: &'a [u8],
     /// Their hash; `None` where no hash is taken: one backend, or random choice.
     pub hash: Option<u64>,
-    /// What the hash led to: the ring point, the remainder of modula, or the position that jump hash
+    /// What the hash led to: the ring point, the remainder of modula, or the position that jump
+    /// hash
     /// gave among the live backends.
     pub point: Option<u64>,
     /// Position in [`Pool::backends`].
@@ -56,7 +58,8 @@ impl Placement {
     /// all count as live; callers that must refuse requests then know so from their own count.
     ///
     /// # Panics
-    /// If the pool has no backend, or more than [`BACKENDS_MAX`]; a valid configuration has neither.
+    /// If the pool has no backend, or more than [`BACKENDS_MAX`]; a valid configuration has
+    /// neither.
     pub fn new(pool: &Pool, live: impl Fn(usize) -> bool) -> Placement {
         let count = pool.backends.len();
         assert!((1..=BACKENDS_MAX).contains(&count), "a valid pool has 1 to 65535 backends");
@@ -159,7 +162,8 @@ impl Choice {
     }
 }
 
-/// Lamping and Veach's consistent hash: a bucket below `buckets`; one bucket more moves only the keys
+/// Lamping and Veach's consistent hash: a bucket below `buckets`; one bucket more moves only the
+/// keys
 /// that go into it.
 fn jump(mut hash: u64, buckets: usize) -> usize {
     let (mut bucket, mut next) = (0, 0i64);

@@ -62,14 +62,14 @@ struct Recorded {
 }
 
 #[derive(Default)]
-struct Data {
+struct Expected {
     keys: Vec<Vec<u8>>,
     hashes: HashMap<&'static str, Vec<u32>>,
     sets: Vec<Recorded>,
 }
 
-fn data() -> Data {
-    let mut data = Data::default();
+fn data() -> Expected {
+    let mut data = Expected::default();
     for line in RECORDED.lines().filter(|line| !line.starts_with('#')) {
         let (word, rest) = line.split_once(' ').unwrap();
         match word {
