@@ -1,7 +1,8 @@
 //! A memcached that misbehaves on request: real TCP, one thread for each connection.
 //!
 //! A test gives a function from what was asked to the steps of the answer. [`Fake::honest`] is the
-//! function that answers as memcached would for `get`, `set`, `delete` and `version`, so that a test
+//! function that answers as memcached would for `get`, `set`, `delete` and `version`, so that a
+//! test
 //! only writes down where its backend is different.
 
 use std::collections::HashMap;

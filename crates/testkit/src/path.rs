@@ -1,7 +1,8 @@
 //! Whole paths of requests through one worker, step by step in the calling thread.
 //!
 //! A [`Rig`] is a worker on epoll with a client and backends on real sockets, all driven from here:
-//! bytes go in, the worker takes turns, replies come out and are compared. Nothing runs beside it, so
+//! bytes go in, the worker takes turns, replies come out and are compared. Nothing runs beside it,
+//! so
 //! instructions and allocations of the turns can be counted and come out the same every time.
 
 use std::io::{ErrorKind, Read, Write};

@@ -1,6 +1,8 @@
-//! Real programs under test: started with their output kept, asked for signals, killed when dropped.
+//! Real programs under test: started with their output kept, asked for signals, killed when
+//! dropped.
 //!
-//! `Process` knows no program. [`memcached`] and [`Keyway`] know just enough of theirs to start on a
+//! `Process` knows no program. [`memcached`] and [`Keyway`] know just enough of theirs to start on
+//! a
 //! free port and to wait until it answers.
 
 use std::fs::{self, File};

@@ -1,6 +1,7 @@
 //! What chance decides: the next key, the next operation, the size of a value.
 //!
-//! Every draw follows from the seed, so that two runs with the same options send the same requests in
+//! Every draw follows from the seed, so that two runs with the same options send the same requests
+//! in
 //! the same order on each connection's thread, and the size of a key's value is known when it comes
 //! back.
 
@@ -241,7 +242,8 @@ fn read_exponent(text: &str) -> Result<f64, String> {
 
 /// Largest value that is sent.
 const VALUE_BYTES_MAX: u32 = 1 << 30;
-/// Exponent of `zipf` where none is given: what key popularity in caches is usually found to be near.
+/// Exponent of `zipf` where none is given: what key popularity in caches is usually found to be
+/// near.
 const ZIPF_EXPONENT: f64 = 0.99;
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! One thread of the load: its connections, what they send and when, and what they get.
 //!
 //! Three phases: every key written once (if asked for), warm-up, measurement. Without a rate each
-//! connection keeps its depth filled. With one, request number i is due at start + i / rate whatever
+//! connection keeps its depth filled. With one, request number i is due at start + i / rate
+//! whatever
 //! the server does; if no connection is free it waits, and the wait counts as latency.
 
 use std::sync::Barrier;

@@ -1,7 +1,8 @@
 //! `keyway bench`: load for memcached and Redis servers, with latency and with proof.
 //!
 //! Each thread has an engine and its share of the connections. Every reply is checked against the
-//! request it answers: the key if the protocol echoes one, and the value byte by byte, because a value
+//! request it answers: the key if the protocol echoes one, and the value byte by byte, because a
+//! value
 //! follows from its key (`content`). A proxy or server that mixes up replies is found out, and the
 //! exit status says so. Latency counts from when a request was due, not from when it could be sent.
 

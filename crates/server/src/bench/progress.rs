@@ -1,4 +1,5 @@
-//! What the terminal shows while a load runs. Nothing is shown when the error output is no terminal.
+//! What the terminal shows while a load runs. Nothing is shown when the error output is no
+//! terminal.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -57,7 +57,8 @@ pub struct Outcome {
 pub struct Broken {
     /// What came instead of a reply that fits.
     pub line: String,
-    /// Whether that is a fault of the server's; an error line before it closes the connection is not.
+    /// Whether that is a fault of the server's; an error line before it closes the connection is
+    /// not.
     pub is_wrong: bool,
 }
 

@@ -34,7 +34,8 @@ pub struct Tally {
     pub timed_out: u64,
     /// Connections that were lost or given up.
     pub disconnects: u64,
-    /// Requests due during the measurement and never sent, because none of the connections was free.
+    /// Requests due during the measurement and never sent, because none of the connections was
+    /// free.
     pub unsent: u64,
     /// Keys written before the load.
     pub filled: u64,

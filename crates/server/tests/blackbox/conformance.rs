@@ -13,7 +13,8 @@ use crate::{Embedded, Proxy};
 /// `delete key 0` is allowed, `delete key 1` is an error of another text than the tool expects.
 const OTHERWISE_IN_MEMCACHED: [&str; 2] = ["ascii delete", "ascii delete noreply"];
 
-/// Answered by a proxy without asking the pool, as they are about one server: docs/compatibility.md.
+/// Answered by a proxy without asking the pool, as they are about one server:
+/// docs/compatibility.md.
 const OTHERWISE_IN_A_POOL: [&str; 0] = [];
 
 /// Names of the tests that failed, and how many ran.

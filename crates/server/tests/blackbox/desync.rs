@@ -1,4 +1,5 @@
-//! The worst that a proxy can do, looked for on real sockets: a value that reaches the wrong client.
+//! The worst that a proxy can do, looked for on real sockets: a value that reaches the wrong
+//! client.
 //!
 //! The same is done with seeds and virtual time in testkit's simulated worlds; here kernel, threads
 //! and real segments take part.
