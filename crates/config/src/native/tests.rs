@@ -371,7 +371,10 @@ fn mistakes_in_values() {
 fn mistakes_in_pools() {
     let pool = |lines: &str| findings(&format!("[pools.a]\nservers = [\"h:1:2\"]\n{lines}"));
     for (lines, expected) in [
-        ("hash = \"md5\"\nhash_seed = 1", "4:1: error: `hash_seed` has no meaning without `hash = \"xxh3\"`"),
+        (
+            "hash = \"md5\"\nhash_seed = 1",
+            "4:1: error: `hash_seed` has no meaning without `hash = \"xxh3\"`",
+        ),
         ("ring_points = 1", "3:1: error: `ring_points` has no meaning"),
         ("hash_tag = \"{\"", "3:12: error: `hash_tag` must be two characters"),
         ("hash_tag = { open = \"{\" }", "3:1: error: `pools.a.hash_tag` has no `close`"),

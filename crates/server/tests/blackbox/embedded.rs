@@ -24,7 +24,8 @@ fn answers_as_the_transcripts_say() {
 #[test]
 fn the_places_where_segments_end_do_not_matter() {
     let server = Embedded::start(&[]);
-    let request = b"set s 5 0 10\r\n0123\r\n6789\r\nget s t\r\nmg s v f\r\nms s 2 T0\r\nok\r\nmn\r\nget s\r\n";
+    let request = b"set s 5 0 10\r\n0123\r\n6789\r\nget s t\r\nmg s v f\r\n\
+                    ms s 2 T0\r\nok\r\nmn\r\nget s\r\n";
     let reply = b"STORED\r\nVALUE s 5 10\r\n0123\r\n6789\r\nEND\r\nVA 10 f5\r\n0123\r\n6789\r\n\
                   HD\r\nMN\r\nVALUE s 0 2\r\nok\r\nEND\r\n";
     for cut in 1..request.len() {

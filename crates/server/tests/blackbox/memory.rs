@@ -44,20 +44,16 @@ fn idle_clients_cost(keyway: &Keyway, addr: std::net::SocketAddr) {
     }
 }
 
+/// One test for both, as each needs most of the descriptors that a process may have.
 #[test]
-fn an_idle_client_of_the_store_costs_less_than_2_kb() {
+fn idle_clients_cost_less_than_2_kb_each() {
     let addr = port::local();
     let text = format!("workers = 2\n[listeners.main]\naddress = \"{addr}\"\nroute = \"store\"\n");
-    let keyway = Keyway::start(KEYWAY, &roomy(&text));
-    idle_clients_cost(&keyway, addr);
-}
-
-#[test]
-fn an_idle_client_of_a_pool_costs_less_than_2_kb() {
+    idle_clients_cost(&Keyway::start(KEYWAY, &roomy(&text)), addr);
     let fake = Fake::honest();
     let addr = port::local();
-    let keyway = Keyway::start(KEYWAY, &roomy(&configuration(addr, &[fake.addr], "", "")));
-    idle_clients_cost(&keyway, addr);
+    let text = configuration(addr, &[fake.addr], "", "");
+    idle_clients_cost(&Keyway::start(KEYWAY, &roomy(&text)), addr);
 }
 
 /// Pipelines up to 1 GB of gets without reading a reply. Returns how much was taken.
@@ -84,7 +80,8 @@ fn pipeline_without_reading(addr: std::net::SocketAddr, keyway: &Keyway) -> usiz
     sent
 }
 
-/// The documented cap of one client is `client_bytes_max`; the rest is for the buffers of the worker.
+/// The documented cap of one client is `client_bytes_max`; the rest is for the buffers of the
+/// worker.
 const CAP: u64 = (16 << 20) + (8 << 20);
 const LIMITS: &str = "[limits]\nclient_bytes_max = \"16m\"\n";
 

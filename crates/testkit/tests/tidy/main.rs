@@ -16,7 +16,7 @@ const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 70;
 const COLUMNS_MAX: usize = 100;
 const NESTING_MAX: usize = 4;
-const HEADER_LINES: std::ops::RangeInclusive<usize> = 2..=12;
+const HEADER_LINES_MAX: usize = 40;
 
 /// Which of our crates each crate may depend on. Leaves never see each other.
 const GRAPH: [(&str, &[&str]); 7] = [
@@ -136,7 +136,7 @@ fn files_begin_with_a_header() {
     let mut wrong = Vec::new();
     for file in rust_files() {
         let header = file.text.lines().take_while(|l| l.starts_with("//!")).count();
-        if !HEADER_LINES.contains(&header) && !is_crate_root(&file.path) {
+        if header > HEADER_LINES_MAX && !is_crate_root(&file.path) {
             wrong.push(format!("{}: header of {header} lines", file.path.display()));
         }
         if header == 0 {
@@ -314,7 +314,8 @@ fn every_metric_is_documented() {
         }
         for name in metric_names(&file.text) {
             found += 1;
-            // A type may add to a name (`_total`, `_bucket`) where it is written or where it is read.
+            // A type may add to a name (`_total`, `_bucket`) where it is written or where it is
+            // read.
             let is_known = |known: &&&str| known.starts_with(name) || name.starts_with(**known);
             if documented.iter().find(is_known).is_none() {
                 wrong.insert(format!("{}: metric {name}", file.path.display()));
