@@ -90,7 +90,7 @@ fn liar(
 ) -> Fake {
     let values: Mutex<HashMap<String, Vec<u8>>> = Mutex::new(HashMap::new());
     Fake::start(move |asked| {
-        let mut values = values.lock().unwrap();
+        let mut values = values.lock().expect("no answer panics");
         match asked.words()[..] {
             ["set", key, ..] => {
                 values.insert(key.to_string(), asked.value.clone());
@@ -100,6 +100,9 @@ fn liar(
         }
     })
 }
+
+/// What is answered to a get of this key, whose value is this.
+type Lie = fn(&str, &[u8]) -> Vec<Step>;
 
 fn value_reply(key: &str, value: &[u8]) -> Vec<Step> {
     let head = format!("VALUE {key} 0 {}\r\n", value.len());
@@ -127,7 +130,7 @@ fn another_keys_value_is_found_out() {
 
 #[test]
 fn another_key_a_cut_value_and_a_stray_line_are_found_out() {
-    let lies: [fn(&str, &[u8]) -> Vec<Step>; 4] = [
+    let lies: [Lie; 4] = [
         |key, value| value_reply(&neighbour(key), value),
         |key, value| value_reply(&format!("x{key}"), value),
         |key, value| value_reply(key, &value[..39]),
