@@ -71,19 +71,11 @@ impl Commands {
         }
     }
 
+    /// No number here, and no sum of them, has 20 digits: memcached reads those on past the end of
+    /// the item, so what it makes of them depends on what lies behind it.
     fn number(&mut self) -> String {
-        let numbers = [
-            "0",
-            "1",
-            "7",
-            "99",
-            "100",
-            "4294967295",
-            "4294967296",
-            "18446744073709551615",
-            "18446744073709551614",
-            "9223372036854775808",
-        ];
+        let numbers =
+            ["0", "1", "7", "99", "100", "4294967295", "4294967296", "9223372036854775808"];
         match self.random.below(3) {
             0 => self.random.pick(&numbers).to_owned(),
             _ => self.random.below(100_000).to_string(),
