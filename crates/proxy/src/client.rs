@@ -44,8 +44,8 @@ pub struct Client {
     pub(crate) on_lane: Option<ExchangeId>,
     /// The connection that its large value is being sent to.
     pub(crate) upload: Option<Upload>,
-    /// A lane that is not read because this client does not take what it brought.
-    pub(crate) stalled_lane: Option<LinkId>,
+    /// Lanes that are not read because this client does not take what they brought.
+    pub(crate) stalled_lanes: Vec<LinkId>,
     pub(crate) state: State,
     pub(crate) speaks: Speaks,
     pub(crate) session: local::Session,
@@ -135,7 +135,7 @@ impl Client {
             writes_owed: 0,
             on_lane: None,
             upload: None,
-            stalled_lane: None,
+            stalled_lanes: Vec::new(),
             state: State::default(),
             speaks,
             session: local::Session::new(),

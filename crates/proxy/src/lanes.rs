@@ -209,25 +209,56 @@ impl Worker {
         }
     }
 
-    /// Stops reading a lane whose client does not take what has come already.
+    /// Stops reading a lane whose client does not take what has come already: what is unsent counts
+    /// when it is the client's turn to get this reply, what is held when it is not.
     pub(crate) fn slow_down_lane(&mut self, id: LinkId, exchange: ExchangeId) {
         let Some(link) = self.links.get(id) else { return };
         if !link.is_lane || link.paused {
             return;
         }
-        let Some(client_id) = self.client_of(exchange) else { return };
+        let Some((client_id, outlet)) = self.outlet_of(exchange) else { return };
         let Some(client) = self.clients.get_mut(client_id) else { return };
-        let pause = self.generation.config.limits.client_bytes_pause;
-        let unsent = self.engine.unsent(client.conn);
-        if unsent + client.held_bytes <= pause || client.stalled_lane.is_some() {
+        let bytes = if client.head == Some(outlet) {
+            self.engine.unsent(client.conn)
+        } else {
+            self.exchanges.get(outlet).map_or(0, |outlet| outlet.held.len())
+        };
+        if bytes <= self.generation.config.limits.client_bytes_pause {
             return;
         }
-        client.stalled_lane = Some(id);
-        self.unstall(client_id);
+        client.stalled_lanes.push(id);
         let link = self.links.get_mut(id).expect("the link was found above");
         link.paused = true;
         if let Some(conn) = link.conn {
             self.engine.pause(conn);
+        }
+        self.unstall(client_id);
+    }
+
+    /// Reads those lanes again whose reply it is the client's turn to get, once it has taken most of
+    /// what it was sent. The others wait for their turn.
+    pub(crate) fn unstall(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let (conn, head) = (client.conn, client.head);
+        let mut lanes = std::mem::take(&mut client.stalled_lanes);
+        let pause = self.generation.config.limits.client_bytes_pause;
+        let is_full = self.engine.unsent(conn) > pause;
+        let mut waits = false;
+        lanes.retain(|lane| {
+            let Some(link) = self.links.get(*lane) else { return false };
+            let outlet = link.tenant.and_then(|tenant| self.outlet_of(tenant));
+            let is_turn = outlet.is_none_or(|(_, outlet)| head == Some(outlet));
+            waits |= is_turn && is_full;
+            if is_turn && !is_full {
+                self.resume_lane(*lane);
+            }
+            !is_turn || is_full
+        });
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.stalled_lanes = lanes;
+        if waits && !client.state.awaits_drain {
+            client.state.awaits_drain = true;
+            self.engine.notify_drained(conn, (pause / 2).max(1));
         }
     }
 

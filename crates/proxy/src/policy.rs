@@ -5,6 +5,7 @@
 //! function over the outcomes so far; `settle` knows nothing of which policy asks.
 
 use crate::backend::BackendId;
+use crate::client::ClientId;
 use crate::config::RouteId;
 use crate::exchange::{Asked, Exchange, ExchangeId, Failure, Owner, RunId, is_error};
 use crate::forward::Request;
@@ -387,6 +388,25 @@ impl Worker {
         }
         if let Some(run) = self.runs.get_mut(id) {
             run.legs = legs;
+        }
+    }
+
+    /// The client that an exchange's bytes go to as they come, and its own exchange. None for legs
+    /// whose replies are collected first.
+    pub(crate) fn outlet_of(&self, id: ExchangeId) -> Option<(ClientId, ExchangeId)> {
+        let mut at = id;
+        loop {
+            match self.exchanges.get(at)?.owner {
+                Owner::Client(client) => return Some((client, at)),
+                Owner::Leg(run, number) => {
+                    let run = self.runs.get(run)?;
+                    if run.piped != Some(number) {
+                        return None;
+                    }
+                    at = run.exchange;
+                }
+                Owner::Nobody => return None,
+            }
         }
     }
 

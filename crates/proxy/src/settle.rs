@@ -125,7 +125,7 @@ impl Worker {
         if client.state.closing && client.owed == 0 {
             return self.finish_client(client_id);
         }
-        if client.stalled_lane.is_some() && !client.state.awaits_drain {
+        if !client.stalled_lanes.is_empty() {
             self.unstall(client_id);
         }
         let client = self.clients.get_mut(client_id).expect("the client is being served");
@@ -179,22 +179,6 @@ impl Worker {
         client.state.awaits_drain = false;
         self.unstall(id);
         self.unpause(id);
-    }
-
-    /// Reads the lane again that waits for this client, unless the client still holds too much.
-    pub(crate) fn unstall(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id) else { return };
-        let unsent = self.engine.unsent(client.conn);
-        let pause = self.generation.config.limits.client_bytes_pause;
-        if unsent + client.held_bytes <= pause {
-            if let Some(lane) = client.stalled_lane.take() {
-                self.resume_lane(lane);
-            }
-        } else if unsent > pause / 2 && !client.state.awaits_drain {
-            client.state.awaits_drain = true;
-            self.engine.notify_drained(client.conn, (pause / 2).max(1));
-        }
-        // Otherwise it is held replies that fill it: `advance` looks again when one is sent.
     }
 
     /// Reads from a client again, unless it still holds too much.

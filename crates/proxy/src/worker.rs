@@ -536,7 +536,7 @@ impl Worker {
         if let Some(upload) = client.upload {
             self.abandon_upload(upload);
         }
-        if let Some(lane) = client.stalled_lane {
+        for lane in client.stalled_lanes {
             self.resume_lane(lane);
         }
         self.counters.clients.set(self.clients.len() as u64);
