@@ -11,7 +11,7 @@ use keyway_testkit::client::Client;
 use keyway_testkit::commands::{Commands, Features};
 use keyway_testkit::differ::Differ;
 use keyway_testkit::port;
-use keyway_testkit::process::{Process, find, memcached};
+use keyway_testkit::process::{Process, memcached};
 
 use crate::{Embedded, Proxy};
 

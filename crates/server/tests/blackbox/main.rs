@@ -32,7 +32,9 @@ pub const KEYWAY: &str = env!("CARGO_BIN_EXE_keyway");
 
 /// An embedded server.
 pub struct Embedded {
+    /// The process.
     pub process: Process,
+    /// Where it listens.
     pub addr: SocketAddr,
 }
 
@@ -67,7 +69,9 @@ pub fn personality() -> Command {
 
 /// A proxy for one pool.
 pub struct Proxy {
+    /// The process with its files.
     pub keyway: Keyway,
+    /// Where it listens.
     pub addr: SocketAddr,
 }
 
