@@ -55,6 +55,7 @@ pub(crate) struct Identity {
 pub(crate) struct LaneRequest {
     pub exchange: ExchangeId,
     pub wire: Vec<u8>,
+    pub since: Nanos,
 }
 
 /// Most large requests of one worker that wait for a lane to one backend; more are refused.

@@ -9,7 +9,7 @@ use crate::backend::BackendId;
 use crate::config::Address;
 use crate::events::Event as Report;
 use crate::exchange::Failure;
-use crate::link::{LinkId, Pending, Phase, Shape};
+use crate::link::{Link, LinkId, Pending, Phase, Shape};
 use crate::worker::{Worker, link_tag};
 use keyway_engine::{ConnectOptions, Id, Keepalive, Nanos, SECOND};
 use keyway_proto::memcached::{ReplyCut, ReplyKind, Verb, cut_reply};
@@ -217,7 +217,7 @@ impl Worker {
                 Phase::Held { until } => until,
                 Phase::Connecting { since } => since + nanos(limits.connect_timeout),
                 Phase::Validating { since } => since + nanos(limits.read_timeout),
-                Phase::Ready if link.paused => continue,
+                Phase::Ready if link.paused && !self.is_slow_to_take(link) => continue,
                 Phase::Ready if link.pending.is_empty() => link.progress + PROBE_AFTER,
                 Phase::Ready => link.progress + nanos(limits.read_timeout),
             };
@@ -231,6 +231,12 @@ impl Worker {
                 self.lose_link(id, Failure::TimedOut);
             }
         }
+        self.expire_lane_queues();
+    }
+
+    /// Whether a server has not taken all that has come for it of a large value.
+    fn is_slow_to_take(&self, link: &Link) -> bool {
+        link.upload_left > 0 && link.conn.is_some_and(|conn| self.engine.unsent(conn) > 0)
     }
 }
 

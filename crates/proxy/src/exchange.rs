@@ -98,7 +98,7 @@ impl Asked {
     /// Whether the request may change something, so that its place among others matters.
     #[inline]
     pub fn may_change(&self) -> bool {
-        self.class != CommandClass::Get
+        self.class != CommandClass::Get && self.verb != Verb::Mn
     }
 
     /// Whether a one-line reply of this kind is kept from the client.

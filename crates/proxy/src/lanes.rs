@@ -6,7 +6,7 @@
 //! as
 //! its client takes the bytes, and written only as fast as its server does: memory stays bounded.
 
-use crate::backend::{BackendId, LANE_QUEUE_MAX, LaneRequest};
+use crate::backend::{Backend, BackendId, LANE_QUEUE_MAX, LaneRequest};
 use crate::client::{ClientId, Upload};
 use crate::exchange::{ExchangeId, Failure, Owner};
 use crate::forward::{Request, remember};
@@ -66,14 +66,27 @@ impl Worker {
         let first = link.pending.front_mut().expect("the request was found above");
         // What is left of the reply belongs to nobody.
         first.exchange = Id::from_bits(u64::MAX);
-        let client = self.clients.get_mut(client_id).expect("the client was found above");
-        client.on_lane = Some(root);
+        self.note_lane(client_id, root);
         self.lane_request(backend_id, pending.exchange, wire);
         true
     }
 
+    /// Remembers that an exchange of this client uses a lane, unless a younger one does already.
+    fn note_lane(&mut self, client_id: ClientId, root: ExchangeId) {
+        let Some(client) = self.clients.get_mut(client_id) else { return };
+        let mut next = Some(root);
+        while let Some(id) = next {
+            if client.on_lane == Some(id) {
+                return;
+            }
+            next = self.exchanges.get(id).and_then(|exchange| exchange.next);
+        }
+        client.on_lane = Some(root);
+    }
+
     /// Sends a request on a lane, now or when one is free.
     fn lane_request(&mut self, backend_id: BackendId, exchange: ExchangeId, wire: Vec<u8>) {
+        let since = self.now;
         match self.free_lane(backend_id) {
             Some(lane) => self.use_lane(lane, exchange, &wire),
             None => {
@@ -82,7 +95,7 @@ impl Worker {
                     backend.block.backend.overloads.add(1);
                     return self.fail(exchange, Failure::Overloaded);
                 }
-                backend.lane_queue.push_back(LaneRequest { exchange, wire });
+                backend.lane_queue.push_back(LaneRequest { exchange, wire, since });
             }
         }
     }
@@ -143,8 +156,17 @@ impl Worker {
             // It answered before it had the whole value: what it takes the next bytes for is open.
             self.close_lane(id);
         } else {
-            link.tenant = None;
-            link.paused = false;
+            let tenant = link.tenant.take();
+            if std::mem::take(&mut link.paused)
+                && let Some(conn) = link.conn
+            {
+                // It was stopped for this tenant's client; the next tenant's is another one.
+                self.engine.resume(conn);
+            }
+            let client = tenant.and_then(|tenant| self.client_of(tenant));
+            if let Some(client) = client.and_then(|client| self.clients.get_mut(client)) {
+                client.stalled_lanes.retain(|lane| *lane != id);
+            }
         }
         if is_lane {
             self.next_on_lane(backend_id);
@@ -201,7 +223,10 @@ impl Worker {
 
     /// The server has taken most of what was written to a lane.
     pub(crate) fn lane_drained(&mut self, id: LinkId) {
-        let Some(tenant) = self.links.get(id).and_then(|link| link.tenant) else { return };
+        let now = self.now;
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.progress = now;
+        let Some(tenant) = link.tenant else { return };
         let Some(client_id) = self.client_of(tenant) else { return };
         let client = self.clients.get(client_id);
         if client.is_some_and(|client| client.upload.is_some()) {
@@ -266,12 +291,33 @@ impl Worker {
     pub(crate) fn resume_lane(&mut self, id: LinkId) {
         let now = self.now;
         let Some(link) = self.links.get_mut(id) else { return };
+        if link.upload_left > 0 {
+            return;
+        }
         link.paused = false;
         link.progress = now;
         if let Some(conn) = link.conn {
             self.engine.resume(conn);
         }
         self.expire_by(now + keyway_engine::SECOND);
+    }
+
+    /// Refuses requests that have waited too long for a lane: its tenants may never be done, when
+    /// their clients do not read.
+    pub(crate) fn expire_lane_queues(&mut self) {
+        let now = self.now;
+        let waiting = self.backends.iter().filter(|(_, backend)| !backend.lane_queue.is_empty());
+        let waiting: Vec<BackendId> = waiting.map(|(id, _)| id).collect();
+        for id in waiting {
+            while let Some(backend) = self.backends.get_mut(id) {
+                let wait = backend.link().read_timeout.as_nanos() as u64;
+                let is_late = |request: &mut LaneRequest| request.since + wait <= now;
+                let Some(request) = backend.lane_queue.pop_front_if(is_late) else { break };
+                backend.block.backend.overloads.add(1);
+                self.fail(request.exchange, Failure::Overloaded);
+            }
+            self.close_if_retired(id);
+        }
     }
 
     /// Begins to pass on a large value while it arrives. `head` is the request's line in normal
@@ -284,7 +330,8 @@ impl Worker {
         line: &[u8],
         left: u64,
     ) -> bool {
-        if self.backends.get(backend_id).is_none_or(|backend| backend.is_down) {
+        let usable = |backend: &Backend| !backend.is_down && backend.identity.address.is_some();
+        if !self.backends.get(backend_id).is_some_and(usable) {
             self.fail(exchange, Failure::Refused);
             return false;
         }
