@@ -176,9 +176,11 @@ pub(crate) fn remember(link: &mut Link, exchange: ExchangeId, request: &Request<
         }
         Verb::Mg => (Shape::MetaGet, link.asked.push(head.line)),
         Verb::Ms => (Shape::MetaStored, link.asked.push(head.opaque.unwrap_or_default())),
-        Verb::Md | Verb::Ma | Verb::Me | Verb::Mn => {
+        Verb::Md | Verb::Ma | Verb::Mn => {
             (Shape::Meta, link.asked.push(head.opaque.unwrap_or_default()))
         }
+        // No server repeats its opaque.
+        Verb::Me => (Shape::Meta, 0),
         _ if head.verb.carries_value() => (Shape::Stored, 0),
         _ => (Shape::Line, 0),
     };
