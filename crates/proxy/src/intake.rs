@@ -375,15 +375,16 @@ impl Worker {
         head: Head<'_>,
         bytes: &[u8],
     ) -> Step {
-        if let Some(reply) = fault(&head) {
-            self.counters.malformed.add(1);
-            self.answer(id, listener, &head, ReplyKind::ClientError, reply);
-            return Step::Took(head.line_bytes);
-        }
         let body = match head.value {
             ValueLength::Bytes(count) => count + 2,
             ValueLength::None | ValueLength::Invalid => 0,
         };
+        if let Some(reply) = fault(&head) {
+            self.counters.malformed.add(1);
+            self.answer(id, listener, &head, ReplyKind::ClientError, reply);
+            // What stands in the value must never be taken for commands.
+            return self.swallow(id, &head, body);
+        }
         if body > 0 {
             let there = (bytes.len() - head.line_bytes) as u64;
             if let Some(step) = self.judge_value(id, listener, &head, body, there) {
