@@ -109,7 +109,7 @@ impl Worker {
                 self.engine.resume(client.conn);
             }
         }
-        if state.ended {
+        if state.ended && matches!(client.stream, Stream::None) {
             self.finish_client(id);
         } else if state.paused && client.upload.is_none() {
             self.unpause(id);
@@ -581,7 +581,7 @@ impl Worker {
         }
         let now = self.store_now();
         let client = self.clients.get_mut(id).expect("consume found the client");
-        if head.verb == Verb::Watch && client.owed > 0 {
+        if matches!(head.verb, Verb::Watch | Verb::LruCrawler) && client.owed > 0 {
             // Its lines would mix with replies: wait until they have gone.
             client.state.blocked = true;
             return Step::Blocked;

@@ -127,7 +127,7 @@ impl Worker {
         let goes_on = matches!(next, Next::More);
         if !goes_on {
             client.stream = Stream::None;
-            if client.state.blocked && !client.state.queued {
+            if (client.state.blocked || client.state.ended) && !client.state.queued {
                 client.state.queued = true;
                 self.queue.push_back(id);
             }

@@ -1,14 +1,12 @@
 //! One worker: one thread, one engine, its clients and its connections to backends.
 //!
 //! Start reading here. `turn` takes everything the kernel has, thinks, and sends once. The life of
-//! a
-//! request continues in `intake` (cut, begin), `forward` (choose a connection, queue), `replies`
+//! a request continues in `intake` (cut, begin), `forward` (choose a connection, queue), `replies`
 //! (match, cut) and `settle` (deliver in order, policies). Nothing here blocks or fails a request
-//! by
-//! panicking; assertions guard only what would give one client's bytes to another.
+//! by panicking; assertions guard only what would give one client's bytes to another.
 
 use crate::backend::{Backend, BackendId, Identity};
-use crate::client::{Client, ClientId, Speaks};
+use crate::client::{Client, ClientId, Speaks, Stream};
 use crate::config::{ListenerId, RouteId};
 use crate::events::Event as Report;
 use crate::exchange::{Exchange, ExchangeId, Owner, RunId};
@@ -547,8 +545,8 @@ impl Worker {
         let Some(client) = self.clients.get_mut(id) else { return };
         if client.upload.is_some() {
             self.close_client(id);
-        } else if client.state.blocked {
-            // Whole requests wait in `partial`: they are served first.
+        } else if client.state.blocked || matches!(client.stream, Stream::Dump) {
+            // Whole requests wait in `partial`, or a dump goes on: they are served first.
             client.state.ended = true;
         } else {
             self.finish_client(id);
