@@ -85,8 +85,8 @@ impl Deref for Chunk {
         // SAFETY: `Filling::cut` and `Lent::chunk` make chunks only of bytes within the memory that
         // were written before, and `Chunk::slice` only narrows. Nobody writes them while a chunk
         // exists: `Filling::space` hands out only what lies behind the cut part (or everything, if
-        // no chunk is left), and a
-        // buffer goes back to the kernel only when `Lent::is_kept` says that no chunk is left.
+        // no chunk is left), and a buffer goes back to the kernel only when `Lent::is_kept` says
+        // that no chunk is left.
         unsafe { std::slice::from_raw_parts(self.memory.bytes.as_ptr().add(start), length) }
     }
 }

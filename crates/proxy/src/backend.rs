@@ -2,8 +2,7 @@
 //!
 //! A backend is *down* after `failure_limit` failures in a row: requests fail at once instead of
 //! waiting for a connection, while tries go on with doubling, jittered pauses. It is up again once
-//! a
-//! new connection has answered `version`.
+//! a new connection has answered `version`.
 
 use crate::config::{self, Address};
 use crate::exchange::ExchangeId;

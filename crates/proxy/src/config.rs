@@ -103,8 +103,7 @@ pub enum Bind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Protocol {
     /// memcached: told apart by the first byte between text (classic and meta) and binary. Binary
-    /// is
-    /// answered only where the route is the embedded store.
+    /// is answered only where the route is the embedded store.
     #[default]
     Memcached,
     /// memcached text (classic and meta) only.
@@ -173,8 +172,7 @@ pub enum RouteKind {
         /// Which outcomes go on to the next child.
         on: FailoverOn,
         /// Most failovers started, as a share of requests (token bucket), so that a broken pool
-        /// does
-        /// not double the load of the next one; `None` is unlimited.
+        /// does not double the load of the next one; `None` is unlimited.
         budget_percent: Option<u8>,
     },
     /// Sends to all children and answers when all have answered: with the worst reply.

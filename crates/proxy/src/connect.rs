@@ -2,8 +2,7 @@
 //!
 //! A new connection is used only after it has answered `version`: that keeps requests away from
 //! servers that are up but not serving, and from whatever else may listen there. Losing a
-//! connection
-//! fails every request that is owed on it, in order; nothing is ever sent twice.
+//! connection fails every request that is owed on it, in order; nothing is ever sent twice.
 
 use crate::backend::BackendId;
 use crate::config::Address;

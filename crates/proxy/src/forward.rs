@@ -1,10 +1,8 @@
 //! From a decided request to the bytes on a backend connection.
 //!
 //! A request leaves in its normal form: with a carriage return, and without `noreply` or `q`, so
-//! that
-//! every request has exactly one reply and the connection can never get out of step. What the
-//! client
-//! wants muted is muted when the reply is delivered.
+//! that every request has exactly one reply and the connection can never get out of step. What the
+//! client wants muted is muted when the reply is delivered.
 
 use crate::backend::BackendId;
 use crate::config::RouteId;

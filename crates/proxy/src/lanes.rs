@@ -3,8 +3,8 @@
 //! A large value on a connection that all clients share would stall them whenever its own client is
 //! slow. So a large reply that turns up on a shared connection is thrown away there and fetched
 //! again on a lane, and a large upload goes to a lane from the start. A lane is read only as fast
-//! as
-//! its client takes the bytes, and written only as fast as its server does: memory stays bounded.
+//! as its client takes the bytes, and written only as fast as its server does: memory stays
+//! bounded.
 
 use crate::backend::{Backend, BackendId, LANE_QUEUE_MAX, LaneRequest};
 use crate::client::{ClientId, Upload};
@@ -260,8 +260,8 @@ impl Worker {
         self.unstall(client_id);
     }
 
-    /// Reads those lanes again whose reply it is the client's turn to get, once it has taken most of
-    /// what it was sent. The others wait for their turn.
+    /// Reads those lanes again whose reply it is the client's turn to get, once it has taken most
+    /// of what it was sent. The others wait for their turn.
     pub(crate) fn unstall(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let (conn, head) = (client.conn, client.head);

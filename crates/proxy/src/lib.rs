@@ -1,11 +1,10 @@
 //! The data plane: from a client's bytes to its reply.
 //!
 //! Read `worker.rs` first: one thread, one engine, and the turn in which everything happens. A
-//! request
-//! is cut off a client's bytes in `intake.rs`, decided by the tables of `route.rs`, queued on a
-//! connection in `forward.rs`, matched with its reply in `replies.rs` and delivered in order by
-//! `settle.rs`. Behaviour over several servers lives in `policy.rs` and `gather.rs`; the embedded
-//! store's commands in `local`.
+//! request is cut off a client's bytes in `intake.rs`, decided by the tables of `route.rs`, queued
+//! on a connection in `forward.rs`, matched with its reply in `replies.rs` and delivered in order
+//! by `settle.rs`. Behaviour over several servers lives in `policy.rs` and `gather.rs`; the
+//! embedded store's commands in `local`.
 //!
 //! Invariants of this crate: no `unsafe`, no file, no name look-up, no formatting per request, no
 //! lock or shared write on the way of a request outside the store, and a limit on every queue.

@@ -167,8 +167,7 @@ impl Link {
 
     /// Takes the key of a `VALUE` line off what the oldest request still expects. Servers answer in
     /// the order of the keys and leave out what they miss, so keys before it were misses. False
-    /// when
-    /// the key was not asked for: the link is out of step.
+    /// when the key was not asked for: the link is out of step.
     pub(crate) fn matches_key(&mut self, key: &[u8]) -> bool {
         let Some(pending) = self.pending.front_mut() else { return false };
         let asked = self.asked.front(pending.asked);

@@ -125,9 +125,8 @@ impl Worker {
     }
 
     /// Lets go of backends that no routes in use name: idle ones at once, the others when their
-    /// last
-    /// reply has come. Policies and the clients of removed listeners keep the routes they began
-    /// with.
+    /// last reply has come. Policies and the clients of removed listeners keep the routes they
+    /// began with.
     pub(crate) fn retire_backends(&mut self) {
         // One reference is the list's own.
         self.old_routes.retain(|routes| Rc::strong_count(routes) > 1);

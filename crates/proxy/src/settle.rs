@@ -1,8 +1,7 @@
 //! From replies to clients: in order, with failures as error lines, and never more than they take.
 //!
 //! Only the oldest exchange of a client writes to its connection; others hold their replies until
-//! it
-//! is their turn. This is the one place where replies leave, whoever made them: a backend, the
+//! it is their turn. This is the one place where replies leave, whoever made them: a backend, the
 //! store, a policy.
 
 use crate::client::ClientId;
@@ -14,8 +13,7 @@ use keyway_proto::memcached::ReplyKind;
 
 impl Worker {
     /// A part of the reply to an exchange, perhaps the last. `shared` is the memory that `bytes`
-    /// lie
-    /// in, and where, if it may be kept instead of copied. Exchanges that are over ignore it.
+    /// lie in, and where, if it may be kept instead of copied. Exchanges that are over ignore it.
     #[inline]
     pub(crate) fn emit(
         &mut self,

@@ -1,9 +1,8 @@
 //! Counters and latency histograms: one writer each (the worker), any number of readers.
 //!
 //! A worker adds with a relaxed load and store, which compile to plain moves; nobody else writes,
-//! so
-//! nothing is lost. Readers (the admin server, `stats`) sum over workers whenever they like. Blocks
-//! are registered by name once and live as long as the process, so totals survive a reload.
+//! so nothing is lost. Readers (the admin server, `stats`) sum over workers whenever they like.
+//! Blocks are registered by name once and live as long as the process, so totals survive a reload.
 
 use crate::config::CommandClass;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -2,8 +2,7 @@
 //!
 //! A test gives a function from what was asked to the steps of the answer. [`Fake::honest`] is the
 //! function that answers as memcached would for `get`, `set`, `delete` and `version`, so that a
-//! test
-//! only writes down where its backend is different.
+//! test only writes down where its backend is different.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};

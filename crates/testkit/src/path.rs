@@ -2,8 +2,7 @@
 //!
 //! A [`Rig`] is a worker on epoll with a client and backends on real sockets, all driven from here:
 //! bytes go in, the worker takes turns, replies come out and are compared. Nothing runs beside it,
-//! so
-//! instructions and allocations of the turns can be counted and come out the same every time.
+//! so instructions and allocations of the turns can be counted and come out the same every time.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -2,8 +2,7 @@
 //! dropped.
 //!
 //! `Process` knows no program. [`memcached`] and [`Keyway`] know just enough of theirs to start on
-//! a
-//! free port and to wait until it answers.
+//! a free port and to wait until it answers.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};

@@ -3,8 +3,7 @@
 //! Several of the old functions treat bytes as signed, because `char` is signed on x86, where the
 //! fleets that we must agree with were built; [`signed`] marks each such place. The functions are
 //! kept as they are, oddities included: a better hash would move keys. None of them is meant to
-//! resist
-//! an attacker who chooses keys.
+//! resist an attacker who chooses keys.
 
 use md5::{Digest, Md5};
 use twox_hash::XxHash3_64;
@@ -12,8 +11,7 @@ use twox_hash::XxHash3_64;
 use crate::config::Hash;
 
 /// Hash of `bytes`, the part of a key that counts. `seed` matters to [`Hash::Xxh3`] only. All
-/// others
-/// give 32 bits; twemproxy's twelve give 0 for an empty part.
+/// others give 32 bits; twemproxy's twelve give 0 for an empty part.
 #[inline]
 pub fn hash(function: Hash, seed: u64, bytes: &[u8]) -> u64 {
     match function {

@@ -1,9 +1,8 @@
 //! The choice of a backend for a key.
 //!
 //! A [`Placement`] is compiled from a pool and the set of its live backends, belongs to one worker
-//! and
-//! never changes; ejection and reload build a new one. `choose` is on the path of every request: it
-//! allocates nothing, and a pool of one backend is not hashed at all.
+//! and never changes; ejection and reload build a new one. `choose` is on the path of every
+//! request: it allocates nothing, and a pool of one backend is not hashed at all.
 
 use super::hash::hash;
 use super::part::part;
@@ -46,8 +45,7 @@ pub struct Explanation<'a> {
     /// Their hash; `None` where no hash is taken: one backend, or random choice.
     pub hash: Option<u64>,
     /// What the hash led to: the ring point, the remainder of modula, or the position that jump
-    /// hash
-    /// gave among the live backends.
+    /// hash gave among the live backends.
     pub point: Option<u64>,
     /// Position in [`Pool::backends`].
     pub backend: usize,
@@ -163,8 +161,7 @@ impl Choice {
 }
 
 /// Lamping and Veach's consistent hash: a bucket below `buckets`; one bucket more moves only the
-/// keys
-/// that go into it.
+/// keys that go into it.
 fn jump(mut hash: u64, buckets: usize) -> usize {
     let (mut bucket, mut next) = (0, 0i64);
     while next < buckets as i64 {

@@ -3,8 +3,7 @@
 //! Key number n has one name and one value for given options, and the value follows from the number
 //! byte for byte. A reply that carries another key's value, a cut value or a spoiled one is seen
 //! without remembering anything. The bytes are random, line ends included, so that a proxy which
-//! looks
-//! for ends of lines inside values is caught as well.
+//! looks for ends of lines inside values is caught as well.
 
 use std::io::Write;
 
@@ -22,8 +21,8 @@ pub struct Content {
 
 impl Content {
     /// For values of the given sizes. `sizes_text` is how the user wrote them: together with the
-    /// seed
-    /// it marks the keys, so that what an earlier run with other options left behind is not met.
+    /// seed it marks the keys, so that what an earlier run with other options left behind is not
+    /// met.
     pub fn new(seed: u64, sizes: ValueSize, sizes_text: &str) -> Content {
         let mut mark = mix(seed);
         for byte in sizes_text.bytes() {

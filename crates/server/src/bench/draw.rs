@@ -1,9 +1,8 @@
 //! What chance decides: the next key, the next operation, the size of a value.
 //!
 //! Every draw follows from the seed, so that two runs with the same options send the same requests
-//! in
-//! the same order on each connection's thread, and the size of a key's value is known when it comes
-//! back.
+//! in the same order on each connection's thread, and the size of a key's value is known when it
+//! comes back.
 
 use std::str::FromStr;
 

@@ -2,8 +2,7 @@
 //!
 //! Three phases: every key written once (if asked for), warm-up, measurement. Without a rate each
 //! connection keeps its depth filled. With one, request number i is due at start + i / rate
-//! whatever
-//! the server does; if no connection is free it waits, and the wait counts as latency.
+//! whatever the server does; if no connection is free it waits, and the wait counts as latency.
 
 use std::sync::Barrier;
 use std::sync::atomic::Ordering;

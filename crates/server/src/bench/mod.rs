@@ -2,9 +2,9 @@
 //!
 //! Each thread has an engine and its share of the connections. Every reply is checked against the
 //! request it answers: the key if the protocol echoes one, and the value byte by byte, because a
-//! value
-//! follows from its key (`content`). A proxy or server that mixes up replies is found out, and the
-//! exit status says so. Latency counts from when a request was due, not from when it could be sent.
+//! value follows from its key (`content`). A proxy or server that mixes up replies is found out,
+//! and the exit status says so. Latency counts from when a request was due, not from when it could
+//! be sent.
 
 mod content;
 mod draw;

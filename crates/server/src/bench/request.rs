@@ -8,8 +8,7 @@ use super::Protocol;
 use super::content::Content;
 
 /// Appends the request that reads these keys. Meta requests carry `opaque`; of several keys each
-/// has
-/// its own, counted up from there, and a final `mn` marks the end of the replies.
+/// has its own, counted up from there, and a final `mn` marks the end of the replies.
 pub fn write_get(
     protocol: Protocol,
     content: &Content,

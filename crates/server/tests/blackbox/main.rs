@@ -1,9 +1,8 @@
 //! The binary as users meet it: started with real arguments and files, talked to over real sockets.
 //!
 //! One test program with a module for each subject. Servers and peers belong to the test that
-//! starts
-//! them. `KEYWAY_TEST_AS=/path/to/memcached` lets a real memcached take the place of the embedded
-//! server, which is how the expectations in `embedded` and its transcripts were checked.
+//! starts them. `KEYWAY_TEST_AS=/path/to/memcached` lets a real memcached take the place of the
+//! embedded server, which is how the expectations in `embedded` and its transcripts were checked.
 
 mod admin;
 mod bench;

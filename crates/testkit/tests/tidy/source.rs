@@ -1,8 +1,7 @@
 //! Rust source as the tidy test sees it: comments and literals blanked, functions found by braces.
 //!
 //! This is not a parser. It knows just enough of the language to count lines of functions, levels
-//! of
-//! control flow and `unsafe`, on code that rustfmt has laid out.
+//! of control flow and `unsafe`, on code that rustfmt has laid out.
 
 use std::fs;
 use std::path::{Path, PathBuf};
