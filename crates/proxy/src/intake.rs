@@ -698,17 +698,23 @@ fn fault(head: &Head<'_>) -> Option<&'static [u8]> {
     }
     // In a short line no key is too long, and one look finds any NUL.
     let all_fit = if head.line.len() <= KEY_BYTES_MAX {
-        !head.line.contains(&0)
+        !has_nul(head.line)
     } else {
         crate::gather::keys(head.line, head.key_at).all(is_fit)
     };
     (!all_fit).then_some(text::BAD_LINE_FORMAT)
 }
 
+/// Whether there is a NUL. Without a branch for each byte: lines are short, and hardly ever have one.
+#[inline]
+fn has_nul(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |found, byte| found | (*byte == 0))
+}
+
 /// Whether every server reads this key as we do: older ones end it at a NUL.
 #[inline]
 fn is_fit(key: &[u8]) -> bool {
-    key.len() <= KEY_BYTES_MAX && !key.contains(&0)
+    key.len() <= KEY_BYTES_MAX && !has_nul(key)
 }
 
 /// memcached closes connections on which a longer line comes in parts, unless it is `get` or
