@@ -139,9 +139,9 @@ impl Worker {
     fn count_loss(&mut self, id: BackendId, failure: Failure, was_ready: bool, owed: usize) {
         let backend = self.backend(id);
         let counters = &backend.block.backend;
+        counters.owed.sub(owed as u64);
         if was_ready {
             counters.connections.sub(1);
-            counters.owed.sub(owed as u64);
         }
         match failure {
             _ if !was_ready => counters.connect_failures.add(1),
