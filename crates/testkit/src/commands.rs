@@ -4,6 +4,8 @@
 //! differently: expiry within the run, statistics, eviction. A word `{CAS}` stands for the number
 //! that the server at hand last showed for the key of the command; see `differ`.
 
+use keyway_proto::memcached::KEY_BYTES_MAX;
+
 use crate::random::Random;
 
 /// Which commands and flags both servers know.
@@ -127,7 +129,9 @@ impl Commands {
             6..9 => 1 + self.random.below(8),
             _ => 20 + self.random.below(40),
         };
-        let keys: String = (0..count).map(|_| format!(" {}", self.key())).collect();
+        // A key that is too long makes 1.6.45 lose the replies to earlier commands of the packet.
+        let keys = (0..count).map(|_| self.key()).filter(|k| k.len() <= KEY_BYTES_MAX);
+        let keys: String = keys.map(|k| format!(" {k}")).collect();
         line(&format!("{verb}{time}{keys}"))
     }
 
@@ -142,18 +146,22 @@ impl Commands {
         } else {
             String::new()
         };
-        let (noreply, value) = (self.noreply(), self.value());
-        let length = self.length(value.len());
+        let (noreply, mut value) = (self.noreply(), self.value());
+        let length = self.length(&mut value);
         let head = format!("{verb} {key} {flags} {time} {length}{cas}{noreply}");
         with_value(&head, &value)
     }
 
-    /// Nearly always the right length of a value that follows.
-    fn length(&mut self, right: usize) -> String {
-        if !self.is_newest() {
-            return right.to_string();
+    /// Nearly always the right length of a value that follows. With a wrong one the value is read
+    /// as commands; it is short then, as what 1.6.45 does with lines above 2048 bytes depends on
+    /// how they arrive.
+    fn length(&mut self, value: &mut Vec<u8>) -> String {
+        let kind = if self.is_newest() { self.random.below(60) } else { 60 };
+        if kind < 3 {
+            value.truncate(1000);
         }
-        match self.random.below(60) {
+        let right = value.len();
+        match kind {
             0 => right.saturating_sub(1).to_string(),
             1 => self.bad_number().to_owned(),
             2 => format!("0{right}"),
@@ -224,8 +232,8 @@ impl Commands {
         }
         let key = self.key();
         let flags = self.meta_flags(&choices);
-        let value = self.value();
-        let length = self.length(value.len());
+        let mut value = self.value();
+        let length = self.length(&mut value);
         with_value(&format!("ms {key} {length}{flags}"), &value)
     }
 
