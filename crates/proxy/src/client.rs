@@ -34,6 +34,8 @@ pub struct Client {
     pub(crate) partial_counted: usize,
     /// Bytes of replies held in its exchanges.
     pub(crate) held_bytes: usize,
+    /// Bytes of replies that policies collect for it.
+    pub(crate) leg_bytes: usize,
     /// How many requests may be owed at once; grows with each reply and shrinks with their size.
     pub(crate) window: u32,
     /// Running average of the size of its replies, in bytes.
@@ -130,6 +132,7 @@ impl Client {
             swallow: 0,
             partial_counted: 0,
             held_bytes: 0,
+            leg_bytes: 0,
             window: WINDOW_FIRST,
             reply_average: 0,
             writes_owed: 0,

@@ -173,12 +173,10 @@ pub(crate) fn remember(link: &mut Link, exchange: ExchangeId, request: &Request<
             (Shape::Retrieval, link.asked.push(keys))
         }
         Verb::Mg => (Shape::MetaGet, link.asked.push(head.line)),
-        Verb::Ms => (Shape::MetaStored, link.asked.push(head.opaque.unwrap_or_default())),
-        Verb::Md | Verb::Ma | Verb::Mn => {
-            (Shape::Meta, link.asked.push(head.opaque.unwrap_or_default()))
-        }
+        Verb::Ms => (Shape::MetaStored, link.asked.push_meta(head.key, head.opaque)),
+        Verb::Md | Verb::Ma => (Shape::Meta, link.asked.push_meta(head.key, head.opaque)),
         // No server repeats its opaque.
-        Verb::Me => (Shape::Meta, 0),
+        Verb::Me | Verb::Mn => (Shape::Meta, 0),
         _ if head.verb.carries_value() => (Shape::Stored, 0),
         _ => (Shape::Line, 0),
     };

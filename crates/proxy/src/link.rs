@@ -71,7 +71,7 @@ pub(crate) struct Pending {
 pub(crate) enum Shape {
     /// `VALUE` blocks and `END`; the log has the keys.
     Retrieval,
-    /// One line, or `VA` and a value; the log has the opaque, if one was sent.
+    /// One line, or `VA` and a value; the log has the key and the opaque.
     Meta,
     /// `mg`: as `Meta`, and the log has the whole line, so that it can be sent again.
     MetaGet,
@@ -81,7 +81,7 @@ pub(crate) enum Shape {
     Line,
     /// One line after a value was sent: an error means that the value may not have been swallowed.
     Stored,
-    /// As `Stored`; the log has the opaque, if one was sent.
+    /// As `Stored`; the log has the key and the opaque.
     MetaStored,
 }
 
@@ -109,6 +109,12 @@ impl AskedLog {
     pub fn push(&mut self, bytes: &[u8]) -> u32 {
         self.bytes.extend_from_slice(bytes);
         bytes.len() as u32
+    }
+
+    /// Appends the key and the opaque of a meta request; returns how many bytes.
+    #[inline]
+    pub fn push_meta(&mut self, key: &[u8], opaque: Option<&[u8]>) -> u32 {
+        self.push(key) + self.push(b" ") + self.push(opaque.unwrap_or_default())
     }
 
     /// The oldest `length` bytes.
@@ -199,11 +205,14 @@ impl Link {
             return true;
         }
         let asked = self.asked.front(pending.asked);
-        let opaque = match pending.shape {
-            Shape::MetaGet => opaque_in(asked),
-            _ => Some(asked),
+        let (key, opaque) = match pending.shape {
+            Shape::MetaGet => key_and_opaque(asked),
+            _ => split_at_space(asked),
         };
-        opaque.is_none_or(|sent| head.opaque() == Some(sent))
+        let is_ours = opaque.is_empty() || head.opaque() == Some(opaque);
+        // A binary key comes back encoded anew, perhaps in other letters.
+        let is_binary = || head.meta_flags().any(|flag| flag.letter == b'b');
+        is_ours && head.echoed_key().is_none_or(|echo| echo == key || is_binary())
     }
 
     /// The oldest request has its reply.
@@ -236,11 +245,18 @@ fn echoes_flags(kind: ReplyKind) -> bool {
     )
 }
 
-/// The opaque in the line of a meta request, without its `O`.
-fn opaque_in(line: &[u8]) -> Option<&[u8]> {
+/// The key in the line of a meta request, and its opaque without the `O`; empty if it has none.
+fn key_and_opaque(line: &[u8]) -> (&[u8], &[u8]) {
     let mut tokens = line.split(|byte| *byte == b' ').filter(|token| !token.is_empty());
-    tokens.by_ref().nth(1);
-    tokens.find(|token| token[0] == b'O').map(|token| &token[1..])
+    let key = tokens.by_ref().nth(1).unwrap_or_default();
+    let opaque = tokens.find(|token| token[0] == b'O').map(|token| &token[1..]);
+    (key, opaque.unwrap_or_default())
+}
+
+/// What [`AskedLog::push_meta`] put together.
+fn split_at_space(asked: &[u8]) -> (&[u8], &[u8]) {
+    let at = asked.iter().position(|byte| *byte == b' ').unwrap_or(asked.len());
+    (&asked[..at], asked.get(at + 1..).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -293,7 +309,9 @@ mod tests {
 
     #[test]
     fn the_opaque_is_found_behind_the_key_only() {
-        assert_eq!(opaque_in(b"mg Okey v Oab1 k"), Some(&b"ab1"[..]));
-        assert_eq!(opaque_in(b"mg Okey v k"), None);
+        assert_eq!(key_and_opaque(b"mg Okey v Oab1 k"), (&b"Okey"[..], &b"ab1"[..]));
+        assert_eq!(key_and_opaque(b"mg  Okey v k"), (&b"Okey"[..], &b""[..]));
+        assert_eq!(split_at_space(b"key ab1"), (&b"key"[..], &b"ab1"[..]));
+        assert_eq!(split_at_space(b"key "), (&b"key"[..], &b""[..]));
     }
 }

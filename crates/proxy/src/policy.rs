@@ -28,6 +28,10 @@ pub struct Run {
     pub(crate) request: Vec<u8>,
     pub(crate) legs: Vec<Leg>,
     pub(crate) behaviour: Behaviour,
+    /// The client that waits for it in the end, when it began.
+    client: Option<ClientId>,
+    /// Bytes of replies collected so far; the client and the worker have them in their sums.
+    leg_bytes: usize,
     /// The leg whose reply is passed on while it arrives.
     piped: Option<u16>,
     /// Waits in the worker's queue to be stepped.
@@ -160,8 +164,17 @@ impl Worker {
         request.render(&mut wire);
         let routes = routes.clone();
         let legs = Vec::new();
-        let run =
-            Run { exchange, routes, request: wire, legs, behaviour, piped: None, queued: false };
+        let run = Run {
+            exchange,
+            routes,
+            request: wire,
+            legs,
+            behaviour,
+            client: self.client_of(exchange),
+            leg_bytes: 0,
+            piped: None,
+            queued: false,
+        };
         let id = self.runs.insert(run);
         self.exchanges.get_mut(exchange).expect("a run is begun for a live exchange").run =
             Some(id);
@@ -241,7 +254,13 @@ impl Worker {
             exchange.held = self.spares.pop().unwrap_or_default();
         }
         exchange.held.extend_from_slice(bytes);
-        if exchange.held.len() > self.generation.config.limits.client_bytes_max {
+        run.leg_bytes += bytes.len();
+        self.held_bytes += bytes.len();
+        let client_id = run.client;
+        if let Some(client) = client_id.and_then(|id| self.clients.get_mut(id)) {
+            client.leg_bytes += bytes.len();
+        }
+        if run.leg_bytes > self.generation.config.limits.client_bytes_max {
             self.close_run(run_id);
             if last {
                 self.drop_exchange(leg_id);
@@ -258,6 +277,9 @@ impl Worker {
             self.abandon_legs(run_id, Some(number));
             self.emit(parent, kind, &begun, None, false);
             self.give_back(begun);
+        }
+        if let Some(id) = client_id {
+            self.limit_output(id);
         }
     }
 
@@ -361,6 +383,10 @@ impl Worker {
     pub(crate) fn close_run(&mut self, id: RunId) {
         self.abandon_legs(id, None);
         if let Some(run) = self.runs.remove(id) {
+            self.held_bytes -= run.leg_bytes;
+            if let Some(client) = run.client.and_then(|client| self.clients.get_mut(client)) {
+                client.leg_bytes -= run.leg_bytes;
+            }
             if let Some(exchange) = self.exchanges.get_mut(run.exchange) {
                 exchange.run = None;
             }

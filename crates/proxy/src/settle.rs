@@ -140,7 +140,7 @@ impl Worker {
     pub(crate) fn limit_output(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let limits = &self.generation.config.limits;
-        let bytes = self.engine.unsent(client.conn) + client.held_bytes;
+        let bytes = self.engine.unsent(client.conn) + client.held_bytes + client.leg_bytes;
         if bytes > limits.client_bytes_pause {
             self.limit_full_output(id);
         }
@@ -152,7 +152,7 @@ impl Worker {
         self.engine.flush();
         let Some(client) = self.clients.get_mut(id) else { return };
         let limits = &self.generation.config.limits;
-        let bytes = self.engine.unsent(client.conn) + client.held_bytes;
+        let bytes = self.engine.unsent(client.conn) + client.held_bytes + client.leg_bytes;
         if bytes > limits.client_bytes_max {
             self.counters.clients_over_limit.add(1);
             self.report(Report::ClientOverLimit { bytes });

@@ -463,6 +463,7 @@ impl Worker {
             .clients
             .iter()
             .filter(|(_, client)| client.seen < limit && client.owed == 0)
+            .filter(|(_, client)| self.engine.unsent(client.conn) == 0)
             .map(|(id, _)| id)
             .collect();
         for id in late {
