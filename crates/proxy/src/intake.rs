@@ -705,7 +705,7 @@ fn fault(head: &Head<'_>) -> Option<&'static [u8]> {
     (!all_fit).then_some(text::BAD_LINE_FORMAT)
 }
 
-/// Whether there is a NUL. Without a branch for each byte: lines are short, and hardly ever have one.
+/// Whether there is a NUL. No branch for each byte: lines are short and hardly ever have one.
 #[inline]
 fn has_nul(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |found, byte| found | (*byte == 0))
