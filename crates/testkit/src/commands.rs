@@ -73,8 +73,8 @@ impl Commands {
         }
     }
 
-    /// No number here, and no likely sum of them, reaches 2^63: from there on memcached looks for a
-    /// minus sign past the end of the item, so what it makes of them depends on what lies behind it.
+    /// No number here, and no likely sum of them, reaches 2^63: from there on memcached looks for
+    /// a minus sign past the end of the item, so its answer depends on what lies behind it.
     fn number(&mut self) -> String {
         let numbers =
             ["0", "1", "7", "99", "100", "4294967295", "4294967296", "100000000000000000"];
