@@ -7,7 +7,7 @@
 use crate::client::ClientId;
 use crate::events::Event as Report;
 use crate::exchange::{Exchange, ExchangeId, Failure, Owner, is_error, is_miss};
-use crate::worker::Worker;
+use crate::worker::{Worker, keep_spare};
 use keyway_engine::Chunk;
 use keyway_proto::memcached::ReplyKind;
 
@@ -98,10 +98,7 @@ impl Worker {
                 self.held_bytes -= held.len();
                 self.local.bytes_written.add(held.len() as u64);
                 self.engine.write(client.conn, &held);
-                if held.capacity() <= 64 << 10 && self.spares.len() < 256 {
-                    self.spares.push(held);
-                    self.spares.last_mut().expect("one was just pushed").clear();
-                }
+                keep_spare(&mut self.spares, held);
             }
             if !exchange.done {
                 break;

@@ -569,12 +569,8 @@ impl Worker {
 
     /// Keeps a buffer for reuse, unless it is large or there are plenty.
     #[inline]
-    pub(crate) fn give_back(&mut self, mut buffer: Vec<u8>) {
-        let capacity = buffer.capacity();
-        if capacity > 0 && capacity <= SPARE_BYTES_MAX && self.spares.len() < SPARES_MAX {
-            buffer.clear();
-            self.spares.push(buffer);
-        }
+    pub(crate) fn give_back(&mut self, buffer: Vec<u8>) {
+        keep_spare(&mut self.spares, buffer);
     }
 
     fn link_closed(&mut self, id: LinkId, reason: CloseReason) {
@@ -620,4 +616,14 @@ fn named(tag: Tag) -> Named {
 #[inline]
 pub(crate) fn link_tag(id: LinkId) -> Tag {
     id.to_bits() | LINK_BIT
+}
+
+/// Puts a buffer among the spares, unless it is large or there are plenty.
+#[inline]
+pub(crate) fn keep_spare(spares: &mut Vec<Vec<u8>>, mut buffer: Vec<u8>) {
+    let capacity = buffer.capacity();
+    if capacity > 0 && capacity <= SPARE_BYTES_MAX && spares.len() < SPARES_MAX {
+        buffer.clear();
+        spares.push(buffer);
+    }
 }

@@ -339,7 +339,8 @@ pub static POOL: Section = Section {
             time(MS, HOUR),
             "\"3s\"",
             "Longest silence of a server that owes replies; then its connection is closed and all \
-             who wait on it get an error.",
+             who wait on it get an error. Also how long a large value waits for a connection of \
+             its own, and for a server that takes nothing of it.",
         ),
         key(
             "retry",
