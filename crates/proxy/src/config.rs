@@ -68,13 +68,31 @@ pub struct Listener {
     pub backlog: u32,
     /// What administrative commands clients of this listener may use.
     pub allow: Allow,
-    /// Users for the text protocol's authentication; empty when no authentication is asked for.
+    /// Users that clients have to authenticate as; empty when no authentication is asked for. The
+    /// Redis command `AUTH` with a password alone means the user `default`.
     pub users: Vec<User>,
     /// Most requests taken from one client before others get a turn (memcached's `-R`).
     pub requests_per_turn_max: usize,
+    /// How closely twemproxy's treatment of clients is kept.
+    pub compat: Compat,
+    /// TCP keepalive on client sockets.
+    pub keepalive: bool,
 }
 
-/// A user of memcached's text authentication (`-Y`).
+/// How closely twemproxy's treatment of clients is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Compat {
+    /// Errors for what cannot be done; a connection is closed only where its bytes make no sense.
+    #[default]
+    Native,
+    /// twemproxy's grammar, error texts and silent closing, but connection commands (`HELLO`,
+    /// `CLIENT` …), sessions and other commands with a key work.
+    Nutcracker,
+    /// As twemproxy in everything: what it does not know closes the connection.
+    Strict,
+}
+
+/// A user of memcached's text authentication (`-Y`), or of Redis' `AUTH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// Name sent by the client.
@@ -110,6 +128,11 @@ pub enum Protocol {
     MemcachedText,
     /// memcached binary only.
     MemcachedBinary,
+    /// Redis: RESP2, RESP3 after `HELLO 3`, and inline commands.
+    Redis,
+    /// By the first byte: `*` is Redis, anything else memcached. Only where the route is the
+    /// embedded store.
+    Auto,
 }
 
 /// Commands that change or disturb more than one key. Each is refused with an error unless allowed.
@@ -366,16 +389,63 @@ pub enum KeyPart {
     Stop(Vec<u8>),
 }
 
+/// What the servers of a pool speak.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum LinkProtocol {
+    /// memcached text.
+    #[default]
+    Memcached,
+    /// RESP2 towards RESP2 clients, RESP3 towards RESP3 clients.
+    Redis(RedisLogin),
+}
+
+/// What a new connection to a Redis server says first.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RedisLogin {
+    /// User for `AUTH`; `None` with a password is the server's default user.
+    pub user: Option<String>,
+    /// Password for `AUTH`; `None` sends none.
+    pub password: Option<String>,
+    /// Database to `SELECT`; 0 sends none.
+    pub database: u32,
+    /// twemproxy's order: `SELECT` before `AUTH`, and never over Unix sockets, so that with a
+    /// password data stays in database 0.
+    pub select_first: bool,
+    /// A refused `AUTH` or `SELECT` is ignored, as by twemproxy: clients then get the server's
+    /// errors. Otherwise the connection is given up.
+    pub refusal_is_ignored: bool,
+}
+
 /// How the backends of a pool are spoken to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Link {
+    /// What they speak.
+    pub protocol: LinkProtocol,
+    /// Connections are made when a request needs one, and a request for a server that cannot be
+    /// reached tries anew each time. Otherwise they are made at start and kept up, with pauses
+    /// between tries during which requests are refused at once.
+    pub on_demand: bool,
+    /// With `on_demand`: one connection to each server is made at start nevertheless.
+    pub preconnect: bool,
+    /// A new connection is used only after the server has answered (`version`, `PING`), and idle
+    /// ones are asked now and then whether they still live.
+    pub handshake: bool,
+    /// `read_timeout` counts for each request from when it was queued, connecting included.
+    /// Otherwise it is the longest silence while replies are owed.
+    pub timeout_each: bool,
+    /// Replies of Redis servers that begin with `-OOM`, `-BUSY` or `-LOADING` close the connection
+    /// and fail all requests on it, as in twemproxy. Otherwise they are passed on.
+    pub refusals_fail: bool,
+    /// Most connections of their own that clients in a session (transaction, subscription, blocking
+    /// command) may hold to one backend from one worker.
+    pub sessions_max: usize,
     /// Shared connections to each backend from each worker. At least 1.
     pub connections: usize,
     /// Most connections of their own that large values may open to one backend from one worker.
     pub large_lanes_max: usize,
-    /// TCP connect limit.
+    /// TCP connect limit. Zero is the kernel's own.
     pub connect_timeout: Duration,
-    /// Longest silence while replies are owed.
+    /// Longest silence while replies are owed; see also `timeout_each`. Zero is no limit.
     pub read_timeout: Duration,
     /// First wait before a connection is tried again; doubles with jitter up to `retry_max`.
     pub retry: Duration,
@@ -398,6 +468,13 @@ pub struct Link {
 impl Default for Link {
     fn default() -> Self {
         Link {
+            protocol: LinkProtocol::Memcached,
+            on_demand: false,
+            preconnect: false,
+            handshake: true,
+            timeout_each: false,
+            refusals_fail: false,
+            sessions_max: 256,
             connections: 1,
             large_lanes_max: 4,
             connect_timeout: Duration::from_secs(1),
@@ -419,6 +496,21 @@ impl Default for Link {
 pub struct Ejection {
     /// How long a backend stays out before it is tried again.
     pub retry: Duration,
+    /// Lost connections in a row after which it leaves. 0 means the same as 1.
+    pub failure_limit: u32,
+    /// A backend returns only once it has answered; otherwise the first request after `retry` is
+    /// the try.
+    pub heartbeat: bool,
+    /// Connections that the server closes while nothing is owed on them count as failures, and
+    /// failures of a backend that is out already keep it out longer, as in twemproxy.
+    pub counts_idle_close: bool,
+}
+
+impl Ejection {
+    /// Out for `retry` after `failure_limit` failures; back once it answers.
+    pub fn with_heartbeat(retry: Duration, failure_limit: u32) -> Ejection {
+        Ejection { retry, failure_limit, heartbeat: true, counts_idle_close: false }
+    }
 }
 
 /// The embedded store.
@@ -459,6 +551,8 @@ pub struct Limits {
     pub worker_bytes_max: usize,
     /// Largest value a proxied request may carry or a reply may bring; larger ones are refused.
     pub value_bytes_max: u64,
+    /// Largest request of a Redis client, in bytes; a larger one closes the connection.
+    pub request_bytes_max: usize,
     /// Values above this travel on a connection of their own.
     pub large_value_bytes: u64,
     /// A client that sends nothing for so long is closed; zero is never.
@@ -477,6 +571,7 @@ impl Default for Limits {
             backend_bytes_max: 64 << 20,
             worker_bytes_max: 1 << 30,
             value_bytes_max: 1 << 30,
+            request_bytes_max: 512 << 20,
             large_value_bytes: 2 << 20,
             client_idle: Duration::ZERO,
             client_user_timeout: Duration::ZERO,
@@ -497,6 +592,8 @@ impl Config {
             allow: Allow { flush: true, ..Allow::default() },
             users: Vec::new(),
             requests_per_turn_max: 20,
+            compat: Compat::Native,
+            keepalive: true,
         };
         Config {
             workers,

@@ -307,6 +307,7 @@ impl Worker {
             config::Protocol::Memcached => Speaks::Unknown,
             config::Protocol::MemcachedText => Speaks::Text,
             config::Protocol::MemcachedBinary => Speaks::Binary,
+            config::Protocol::Redis | config::Protocol::Auto => Speaks::Unknown,
         };
         let now = self.now;
         let id = self.clients.insert(Client::new(conn, key, speaks, entry, now));

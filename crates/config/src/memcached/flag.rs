@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use keyway_proxy::config::{
-    Allow, Bind, Config, EngineChoice, Limits, Listener, Protocol, Route, RouteKind, StoreOptions,
+    Allow, Bind, Compat, Config, EngineChoice, Limits, Listener, Protocol, Route, RouteKind,
+    StoreOptions,
 };
 use keyway_proxy::local::Settings;
 
@@ -345,6 +346,8 @@ impl Arguments {
             },
             users: Vec::new(),
             requests_per_turn_max: self.settings.reqs_per_event as usize,
+            compat: Compat::Native,
+            keepalive: true,
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
-use keyway_proxy::config::{Allow, Bind, Listener, Protocol, RouteId, User};
+use keyway_proxy::config::{Allow, Bind, Compat, Listener, Protocol, RouteId, User};
 use toml::de::DeValue;
 
 use super::address::bind_from;
@@ -54,6 +54,8 @@ fn blank(name: &str, bind: Bind, route: RouteId) -> Listener {
         allow: Allow::default(),
         users: Vec::new(),
         requests_per_turn_max: 20,
+        compat: Compat::Native,
+        keepalive: true,
     }
 }
 

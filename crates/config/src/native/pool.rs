@@ -51,6 +51,7 @@ fn pool(name: &str, table: &Table<'_, '_, '_>) -> Pool {
     let hash = hash(table, distribution);
     let backends = servers(table, distribution);
     check_ring(table, distribution, backends.len());
+    let link = link(table);
     Pool {
         name: name.to_owned(),
         backends,
@@ -58,8 +59,8 @@ fn pool(name: &str, table: &Table<'_, '_, '_>) -> Pool {
         hash,
         key_part: key_part(table),
         hash_seed: hash_seed(table, hash),
-        link: link(table),
-        ejection: ejection(table),
+        ejection: ejection(table, link.failure_limit),
+        link,
     }
 }
 
@@ -232,14 +233,14 @@ fn link(table: &Table<'_, '_, '_>) -> Link {
     link
 }
 
-fn ejection(table: &Table<'_, '_, '_>) -> Option<Ejection> {
+fn ejection(table: &Table<'_, '_, '_>, failure_limit: u32) -> Option<Ejection> {
     let entry = table.get("eject")?;
     match entry.value.get_ref() {
         DeValue::Boolean(false) => None,
-        DeValue::Boolean(true) => Some(Ejection { retry: EJECT_DEFAULT }),
+        DeValue::Boolean(true) => Some(Ejection::with_heartbeat(EJECT_DEFAULT, failure_limit)),
         DeValue::String(_) => {
             let retry = table.time_of(entry, EJECT)?;
-            Some(Ejection { retry })
+            Some(Ejection::with_heartbeat(retry, failure_limit))
         }
         other => {
             table.wrong_kind(entry, other, "a duration such as `\"30s\"`, or `false`");

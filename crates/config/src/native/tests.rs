@@ -97,7 +97,7 @@ fn every_key_of_a_pool_reaches_the_model() {
     assert_eq!(pool.distribution, Distribution::Ring { mode: RingMode::EvCache, points: 100 });
     assert_eq!((pool.hash, pool.hash_seed), (Hash::Xxh3, 7));
     assert_eq!(pool.key_part, KeyPart::Tag { open: b'{', close: b'}', empty_counts: true });
-    assert_eq!(pool.ejection, Some(Ejection { retry: Duration::from_secs(20) }));
+    assert_eq!(pool.ejection, Some(Ejection::with_heartbeat(Duration::from_secs(20), 3)));
     assert_eq!(pool.backends[0].name, "x");
     assert_eq!(pool.backends[1].address, Some(Address::Unix("/s".into())));
     let link = Link {

@@ -69,6 +69,8 @@ fn listener(config: &Config, listener: &Listener) -> Value {
             Protocol::Memcached => "memcached",
             Protocol::MemcachedText => "memcached-text",
             Protocol::MemcachedBinary => "memcached-binary",
+            Protocol::Redis => "redis",
+            Protocol::Auto => "auto",
         },
         "tag": listener.tag,
         "route": config.routes.get(listener.route).map(|route| &route.name),
