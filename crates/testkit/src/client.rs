@@ -101,6 +101,17 @@ impl Client {
         Some(bytes)
     }
 
+    /// What has been received and not been taken.
+    pub fn waiting(&self) -> &[u8] {
+        &self.read[self.at..]
+    }
+
+    /// Reads once. Returns how much is waiting then, the same as before at the end of the stream.
+    pub fn wait_for_more(&mut self) -> usize {
+        self.fill();
+        self.waiting().len()
+    }
+
     /// The next line, without its end.
     #[track_caller]
     pub fn line(&mut self) -> String {

@@ -5,13 +5,11 @@
 //! test only writes down where its backend is different.
 
 use std::collections::HashMap;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Mutex;
 
+use crate::peer::{Peer, Place, Received};
+pub use crate::peer::{Step, send};
 use crate::port;
 
 /// One request as the fake received it.
@@ -28,6 +26,14 @@ pub struct Asked {
 }
 
 impl Asked {
+    fn new(received: &Received) -> Asked {
+        let bytes = &received.bytes;
+        let end = bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |n| n + 1);
+        let line = String::from_utf8_lossy(&bytes[..end]).trim_end_matches(['\r', '\n']).to_owned();
+        let value = bytes[end..].strip_suffix(b"\r\n").unwrap_or(&bytes[end..]).to_vec();
+        Asked { conn: received.conn, nth: received.nth, line, value }
+    }
+
     /// The words of the line.
     pub fn words(&self) -> Vec<&str> {
         self.line.split(' ').filter(|w| !w.is_empty()).collect()
@@ -39,43 +45,11 @@ impl Asked {
     }
 }
 
-/// What the fake does next.
-#[derive(Clone, Debug)]
-pub enum Step {
-    /// Sends these bytes.
-    Send(Vec<u8>),
-    /// Sends these bytes one by one, each in a segment of its own.
-    Trickle(Vec<u8>),
-    /// Pauses.
-    Wait(Duration),
-    /// Closes in order.
-    Close,
-    /// Closes with a reset.
-    Reset,
-    /// Never reads or answers again on this connection, and keeps it open.
-    Hang,
-}
-
-/// Sends a text.
-pub fn send(text: impl AsRef<[u8]>) -> Vec<Step> {
-    vec![Step::Send(text.as_ref().to_vec())]
-}
-
-type Script = Box<dyn Fn(&Asked) -> Vec<Step> + Send + Sync>;
-
-struct Shared {
-    script: Script,
-    stop: AtomicBool,
-    accepted: AtomicUsize,
-    log: Mutex<Vec<Asked>>,
-}
-
 /// A fake backend. It stops when dropped.
 pub struct Fake {
     /// Where it listens.
     pub addr: SocketAddr,
-    shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
+    peer: Peer,
 }
 
 impl Fake {
@@ -90,17 +64,8 @@ impl Fake {
         addr: SocketAddr,
         script: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static,
     ) -> Fake {
-        let listener = TcpListener::bind(addr).unwrap_or_else(|e| panic!("binding {addr}: {e}"));
-        listener.set_nonblocking(true).expect("a listener can be made non-blocking");
-        let shared = Arc::new(Shared {
-            script: Box::new(script),
-            stop: AtomicBool::new(false),
-            accepted: AtomicUsize::new(0),
-            log: Mutex::new(Vec::new()),
-        });
-        let ours = Arc::clone(&shared);
-        let acceptor = std::thread::spawn(move || accept(&listener, &ours));
-        Fake { addr, shared, acceptor: Some(acceptor) }
+        let peer = Peer::start_at(Place::Tcp(addr), cut, move |r| script(&Asked::new(r)));
+        Fake { addr, peer }
     }
 
     /// A backend that stores and answers like memcached, for the commands that tests use.
@@ -111,7 +76,7 @@ impl Fake {
 
     /// Everything asked so far, handshakes included, in order of arrival.
     pub fn log(&self) -> Vec<Asked> {
-        self.shared.log.lock().expect("no script panics").clone()
+        self.peer.log().iter().map(Asked::new).collect()
     }
 
     /// The lines asked so far, without handshakes.
@@ -121,16 +86,7 @@ impl Fake {
 
     /// How many connections it has accepted.
     pub fn accepted(&self) -> usize {
-        self.shared.accepted.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Fake {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        if let Some(acceptor) = self.acceptor.take() {
-            acceptor.join().expect("accepting never panics");
-        }
+        self.peer.accepted()
     }
 }
 
@@ -190,129 +146,12 @@ impl Honest {
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    let mut threads = Vec::new();
-    while !shared.stop.load(Ordering::SeqCst) {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                let conn = shared.accepted.fetch_add(1, Ordering::SeqCst);
-                let shared = Arc::clone(shared);
-                threads.push(std::thread::spawn(move || serve(stream, conn, &shared)));
-            }
-            Err(_) => std::thread::sleep(Duration::from_millis(2)),
-        }
-    }
-    for thread in threads {
-        thread.join().expect("serving never panics");
-    }
-}
-
-/// One connection, until either side ends it.
-struct Conn<'a> {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-    shared: &'a Shared,
-}
-
-fn serve(stream: TcpStream, conn: usize, shared: &Shared) {
-    let short = Some(Duration::from_millis(20));
-    if stream.set_nonblocking(false).is_err() || stream.set_read_timeout(short).is_err() {
-        return;
-    }
-    // A peer that has gone makes either of these fail; reading will say so too.
-    let _ = stream.set_nodelay(true);
-    let _ = stream.set_write_timeout(short);
-    let mut conn_state = Conn { stream, buffer: Vec::new(), shared };
-    for nth in 0.. {
-        let Some((line, value)) = conn_state.next_request() else { return };
-        let asked = Asked { conn, nth, line, value };
-        shared.log.lock().expect("no script panics").push(asked.clone());
-        for step in (shared.script)(&asked) {
-            if !conn_state.act(step) {
-                return;
-            }
-        }
-    }
-}
-
-impl Conn<'_> {
-    fn next_request(&mut self) -> Option<(String, Vec<u8>)> {
-        let end = loop {
-            if let Some(n) = self.buffer.iter().position(|b| *b == b'\n') {
-                break n;
-            }
-            self.fill()?;
-        };
-        let rest = self.buffer.split_off(end + 1);
-        let line = std::mem::replace(&mut self.buffer, rest);
-        let line = String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned();
-        let Some(len) = value_bytes(&line) else { return Some((line, Vec::new())) };
-        while self.buffer.len() < len + 2 {
-            self.fill()?;
-        }
-        let rest = self.buffer.split_off(len + 2);
-        let mut value = std::mem::replace(&mut self.buffer, rest);
-        value.truncate(len);
-        Some((line, value))
-    }
-
-    /// Reads more; `None` when the connection or the test has ended.
-    fn fill(&mut self) -> Option<()> {
-        let mut chunk = vec![0; 256 << 10];
-        loop {
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return None,
-                Ok(n) => {
-                    self.buffer.extend_from_slice(&chunk[..n]);
-                    return Some(());
-                }
-                Err(e) if is_pause(e.kind()) => self.running()?,
-                Err(_) => return None,
-            }
-        }
-    }
-
-    fn running(&self) -> Option<()> {
-        (!self.shared.stop.load(Ordering::SeqCst)).then_some(())
-    }
-
-    /// Does one step. Returns whether the connection goes on.
-    fn act(&mut self, step: Step) -> bool {
-        match step {
-            Step::Send(bytes) => self.write(&bytes).is_some(),
-            Step::Trickle(bytes) => bytes.chunks(1).all(|b| self.write(b).is_some()),
-            Step::Wait(time) => {
-                std::thread::sleep(time);
-                true
-            }
-            Step::Close => false,
-            Step::Reset => {
-                reset(&self.stream);
-                false
-            }
-            Step::Hang => {
-                while self.running().is_some() {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                false
-            }
-        }
-    }
-
-    fn write(&mut self, mut bytes: &[u8]) -> Option<()> {
-        while !bytes.is_empty() {
-            match self.stream.write(bytes) {
-                Ok(n) => bytes = &bytes[n..],
-                Err(e) if is_pause(e.kind()) => self.running()?,
-                Err(_) => return None,
-            }
-        }
-        Some(())
-    }
-}
-
-fn is_pause(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+/// A request is a line, and the value that it announces.
+fn cut(bytes: &[u8]) -> Option<usize> {
+    let end = bytes.iter().position(|b| *b == b'\n')?;
+    let line = String::from_utf8_lossy(&bytes[..end]).trim_end_matches('\r').to_owned();
+    let len = end + 1 + value_bytes(&line).map_or(0, |n| n + 2);
+    (bytes.len() >= len).then_some(len)
 }
 
 /// The length of the value that follows a line, if one follows.
@@ -325,10 +164,4 @@ fn value_bytes(line: &str) -> Option<usize> {
         ["ms", _, len, ..] => len.parse().ok(),
         _ => None,
     }
-}
-
-/// Makes the close of `stream` a reset: the kernel drops what is unsent and tells the peer so.
-fn reset(stream: &TcpStream) {
-    let linger = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
-    linger.expect("a TCP socket takes a linger time");
 }

@@ -11,10 +11,14 @@ pub mod differ;
 pub mod fake;
 pub mod listener;
 pub mod path;
+pub mod peer;
 pub mod port;
 pub mod process;
 pub mod random;
+pub mod redis;
+pub mod resp;
 pub mod transcript;
+pub mod twemproxy;
 pub mod world;
 
 use std::time::{Duration, Instant};
