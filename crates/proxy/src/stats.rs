@@ -5,6 +5,7 @@
 //! Blocks are registered by name once and live as long as the process, so totals survive a reload.
 
 use crate::config::CommandClass;
+use crate::health::Clinic;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -180,6 +181,51 @@ pub struct BackendCounters {
     pub overloads: Counter,
     /// Large values fetched or stored on a connection of their own.
     pub large_lanes: Counter,
+    /// Connections begun, those that were never established included.
+    pub connects: Counter,
+    /// Gauge: sockets towards the backend, connecting or connected.
+    pub sockets: Counter,
+    /// Requests handed to the backend, the parts of split ones each; what the proxy asks on its
+    /// own behalf (AUTH, SELECT, HELLO, probes) does not count.
+    pub requests: Counter,
+    /// Bytes of those requests.
+    pub request_bytes: Counter,
+    /// Gauge: bytes of the requests in `owed`.
+    pub owed_bytes: Counter,
+    /// Gauge: requests of `owed` that wait for a connection to be ready.
+    pub waiting: Counter,
+    /// Gauge: bytes of those requests.
+    pub waiting_bytes: Counter,
+    /// Connections that the backend closed in good order, idle or not.
+    pub ended_eof: Counter,
+    /// Connections that ended by an error other than a time-out: refused, reset, not resolved,
+    /// replies that make no sense.
+    pub ended_error: Counter,
+    /// Connections given up because they or a reply on them took too long.
+    pub ended_timeout: Counter,
+    /// Gauge: when this worker last ejected the backend, on the engine's clock; 0 is never.
+    pub ejected_at: Counter,
+}
+
+/// Clients of one listener as one worker sees them.
+#[derive(Debug, Default)]
+pub struct ListenerCounters {
+    /// Gauge: clients connected now.
+    pub clients: Counter,
+    /// Clients that left in good order: end of input, or a command that says so.
+    pub ended_eof: Counter,
+    /// Clients that ended by an error: input that makes no sense, a reset, a request that could
+    /// not be put together.
+    pub ended_error: Counter,
+    /// Error replies made by the proxy because a request could not be forwarded or answered.
+    pub forward_errors: Counter,
+}
+
+/// A pool as one worker sees it.
+#[derive(Debug, Default)]
+pub struct PoolCounters {
+    /// Ejections of its backends by this worker, repeated ones included.
+    pub ejections: Counter,
 }
 
 /// Everything counted in one place by one worker.
@@ -189,6 +235,10 @@ pub struct Block {
     pub classes: [ClassCounters; CommandClass::COUNT],
     /// Used by backends only.
     pub backend: BackendCounters,
+    /// Used by listeners only.
+    pub listener: ListenerCounters,
+    /// Used by pools only.
+    pub pool: PoolCounters,
 }
 
 /// What a block of counters is about.
@@ -207,6 +257,16 @@ pub enum Scope {
         pool: String,
         /// Name of the backend.
         backend: String,
+    },
+    /// Clients of one listener, whatever routes answer them.
+    Listener {
+        /// Name of the listener.
+        listener: String,
+    },
+    /// One pool as a whole.
+    Pool {
+        /// Name of the pool.
+        pool: String,
     },
 }
 
@@ -271,6 +331,7 @@ worker_counters! {
 pub struct Registry {
     workers: Vec<Arc<WorkerCounters>>,
     inner: Mutex<Inner>,
+    clinic: Clinic,
 }
 
 #[derive(Debug, Default)]
@@ -289,11 +350,28 @@ pub struct Scoped {
     pub blocks: Vec<Arc<Block>>,
 }
 
+impl Scoped {
+    /// Sum of one counter over all workers.
+    pub fn sum<'a>(&'a self, pick: impl Fn(&'a Block) -> &'a Counter) -> u64 {
+        self.blocks.iter().map(|block| pick(block).get()).fold(0, u64::wrapping_add)
+    }
+
+    /// When any worker last ejected this backend, on the engine's clock; 0 is never.
+    pub fn ejected_at(&self) -> u64 {
+        self.blocks.iter().map(|block| block.backend.ejected_at.get()).max().unwrap_or(0)
+    }
+}
+
 impl Registry {
     /// Counters for so many workers.
     pub fn new(workers: usize) -> Arc<Registry> {
         let workers = (0..workers).map(|_| Arc::default()).collect();
-        Arc::new(Registry { workers, inner: Mutex::default() })
+        Arc::new(Registry { workers, inner: Mutex::default(), clinic: Clinic::default() })
+    }
+
+    /// What all workers together know of the servers' failures.
+    pub fn clinic(&self) -> &Clinic {
+        &self.clinic
     }
 
     /// The counters of one worker.

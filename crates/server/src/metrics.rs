@@ -85,6 +85,22 @@ pub const FAMILIES: &[Family] = &[
     counter("keyway_backend_desyncs", "Connections closed because a reply did not match"),
     counter("keyway_backend_overloads", "Requests refused because too much was queued"),
     counter("keyway_backend_large_lanes", "Large values moved on a connection of their own"),
+    counter("keyway_backend_forwarded", "Requests handed to a backend, parts of split ones each"),
+    counter("keyway_backend_forwarded_bytes", "Bytes of requests handed to a backend"),
+    gauge("keyway_backend_owed_bytes", "Bytes of requests whose reply a backend owes"),
+    gauge("keyway_backend_waiting", "Owed requests that wait for a connection"),
+    gauge("keyway_backend_waiting_bytes", "Bytes of requests that wait for a connection"),
+    counter("keyway_backend_connects", "Connections begun, those that failed included"),
+    gauge("keyway_backend_sockets", "Sockets towards a backend, connecting or connected"),
+    counter("keyway_backend_ended_eof", "Connections that a backend closed in good order"),
+    counter("keyway_backend_ended_error", "Connections that ended by an error"),
+    counter("keyway_backend_ended_timeout", "Connections given up because they took too long"),
+    gauge("keyway_backend_ejected_time_seconds", "Last ejection, seconds since 1970; 0 is never"),
+    gauge("keyway_listener_clients", "Clients of a listener that are connected"),
+    counter("keyway_listener_ended_eof", "Clients of a listener that left in good order"),
+    counter("keyway_listener_ended_error", "Clients of a listener that ended by an error"),
+    counter("keyway_listener_forward_errors", "Error replies because forwarding failed"),
+    counter("keyway_pool_ejections", "Ejections of a pool's backends, by any worker"),
     gauge("keyway_store_items", "Items in the embedded store"),
     gauge("keyway_store_item_bytes", "Bytes of all items: header, key and value"),
     gauge("keyway_store_memory_bytes", "Memory that the limit applies to"),
@@ -139,6 +155,8 @@ mod tests {
         let scopes = [
             Scope::Front { listener: "odd \"name\"\\".into(), route: "r".into() },
             Scope::Backend { pool: "p".into(), backend: "new\nline".into() },
+            Scope::Listener { listener: "l".into() },
+            Scope::Pool { pool: "p".into() },
         ];
         for scope in &scopes {
             for worker in 0..2 {

@@ -22,16 +22,27 @@ pub fn all(status: &Status) -> Value {
             "route": route,
             "commands": commands(scoped),
         })),
-        Scope::Backend { .. } => None,
+        _ => None,
     });
     let backends = scopes.iter().filter_map(|scoped| match &scoped.scope {
         Scope::Backend { pool, backend } => Some(json!({
             "pool": pool,
             "backend": backend,
-            "links": backend_counters(scoped),
+            "links": backend_counters(status, scoped),
             "commands": commands(scoped),
         })),
-        Scope::Front { .. } => None,
+        _ => None,
+    });
+    let listeners = scopes.iter().filter_map(|scoped| match &scoped.scope {
+        Scope::Listener { listener } => Some(listener_counters(listener, scoped)),
+        _ => None,
+    });
+    let pools = scopes.iter().filter_map(|scoped| match &scoped.scope {
+        Scope::Pool { pool } => Some(json!({
+            "pool": pool,
+            "ejections": scoped.sum(|block| &block.pool.ejections),
+        })),
+        _ => None,
     });
     let process = Process::read();
     json!({
@@ -49,6 +60,8 @@ pub fn all(status: &Status) -> Value {
         "workers": workers(status),
         "fronts": fronts.collect::<Vec<_>>(),
         "backends": backends.collect::<Vec<_>>(),
+        "listeners": listeners.collect::<Vec<_>>(),
+        "pools": pools.collect::<Vec<_>>(),
         "store": store(status),
         "clients": clients(status),
         "process": {
@@ -133,20 +146,38 @@ fn commands(scoped: &Scoped) -> Value {
     Value::Object(map)
 }
 
-fn backend_counters(scoped: &Scoped) -> Value {
-    let sum = |pick: fn(&BackendCounters) -> &Counter| {
-        let values = scoped.blocks.iter().map(|block| pick(&block.backend).get());
-        values.fold(0u64, u64::wrapping_add)
-    };
+fn listener_counters(listener: &str, scoped: &Scoped) -> Value {
+    json!({
+        "listener": listener,
+        "clients": scoped.sum(|block| &block.listener.clients),
+        "ended_eof": scoped.sum(|block| &block.listener.ended_eof),
+        "ended_error": scoped.sum(|block| &block.listener.ended_error),
+        "forward_errors": scoped.sum(|block| &block.listener.forward_errors),
+    })
+}
+
+fn backend_counters(status: &Status, scoped: &Scoped) -> Value {
+    let sum = |pick: fn(&BackendCounters) -> &Counter| scoped.sum(|block| pick(&block.backend));
     json!({
         "connections": sum(|backend| &backend.connections),
         "owed": sum(|backend| &backend.owed),
+        "owed_bytes": sum(|backend| &backend.owed_bytes),
+        "waiting": sum(|backend| &backend.waiting),
+        "waiting_bytes": sum(|backend| &backend.waiting_bytes),
         "up": sum(|backend| &backend.up),
         "ejected": sum(|backend| &backend.ejected),
+        "ejected_at_us": status.unix_us(scoped.ejected_at()),
+        "forwarded": sum(|backend| &backend.requests),
+        "forwarded_bytes": sum(|backend| &backend.request_bytes),
+        "connects": sum(|backend| &backend.connects),
+        "sockets": sum(|backend| &backend.sockets),
         "connect_failures": sum(|backend| &backend.connect_failures),
         "timeouts": sum(|backend| &backend.timeouts),
         "disconnects": sum(|backend| &backend.disconnects),
         "desyncs": sum(|backend| &backend.desyncs),
+        "ended_eof": sum(|backend| &backend.ended_eof),
+        "ended_error": sum(|backend| &backend.ended_error),
+        "ended_timeout": sum(|backend| &backend.ended_timeout),
         "overloads": sum(|backend| &backend.overloads),
         "large_lanes": sum(|backend| &backend.large_lanes),
     })

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keyway_engine::{Nanos, monotonic};
 use keyway_proxy::config::Config;
@@ -99,6 +99,16 @@ impl Status {
     /// How long the process has been running.
     pub fn uptime(&self) -> Duration {
         Duration::from_nanos(monotonic().saturating_sub(self.started))
+    }
+
+    /// A moment of the engine's clock as microseconds since 1970; 0 stays 0 and means never.
+    pub fn unix_us(&self, moment: Nanos) -> u64 {
+        if moment == 0 {
+            return 0;
+        }
+        let started = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_start = Duration::from_nanos(moment.saturating_sub(self.started));
+        u64::try_from((started + since_start).as_micros()).unwrap_or(u64::MAX)
     }
 
     /// A copy of the present state.

@@ -10,8 +10,8 @@ use std::time::UNIX_EPOCH;
 
 use keyway_proxy::config::CommandClass;
 use keyway_proxy::stats::{
-    BUCKETS, BackendCounters, Block, ClassCounters, Counter, HistogramTotal, Scope, Scoped,
-    bucket_limit_us,
+    BUCKETS, BackendCounters, Block, ClassCounters, Counter, HistogramTotal, ListenerCounters,
+    PoolCounters, Scope, Scoped, bucket_limit_us,
 };
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -31,12 +31,13 @@ type Labels = Vec<(&'static str, String)>;
 impl Collector for Collect {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut out = Out(encoder);
-        let scopes = self.0.registry.scopes();
-        let (fronts, backends): (Vec<_>, Vec<_>) =
-            scopes.into_iter().partition(|scoped| matches!(scoped.scope, Scope::Front { .. }));
+        let Sorted { fronts, backends, listeners, pools } = sorted(self.0.registry.scopes());
         out.classes(&CLASS_FAMILIES_FRONT, "keyway_request_duration_seconds", &fronts)?;
         out.classes(&CLASS_FAMILIES_BACKEND, "keyway_backend_duration_seconds", &backends)?;
-        out.backends(&backends)?;
+        out.summed(&BACKEND_FAMILIES, &backends, |block| &block.backend)?;
+        self.ejections(&mut out, &backends)?;
+        out.summed(&LISTENER_FAMILIES, &listeners, |block| &block.listener)?;
+        out.summed(&POOL_FAMILIES, &pools, |block| &block.pool)?;
         self.workers(&mut out)?;
         self.store(&mut out)?;
         self.clients(&mut out)?;
@@ -60,6 +61,15 @@ impl Collect {
             out.samples(&name, help, kind, samples)?;
         }
         Ok(())
+    }
+
+    /// Times of ejections are not summed: the last one of any worker counts.
+    fn ejections(&self, out: &mut Out<'_>, backends: &[Scoped]) -> fmt::Result {
+        let samples = backends.iter().map(|scoped| {
+            let ejected = self.0.unix_us(scoped.ejected_at());
+            (labels(&scoped.scope, None), ejected as f64 / 1e6)
+        });
+        out.family("keyway_backend_ejected_time_seconds", samples)
     }
 
     fn store(&self, out: &mut Out<'_>) -> fmt::Result {
@@ -119,6 +129,29 @@ fn process(out: &mut Out<'_>, status: &Status) -> fmt::Result {
     out.one("process_threads", process.threads)
 }
 
+/// Scopes by their kind.
+#[derive(Default)]
+struct Sorted {
+    fronts: Vec<Scoped>,
+    backends: Vec<Scoped>,
+    listeners: Vec<Scoped>,
+    pools: Vec<Scoped>,
+}
+
+fn sorted(scopes: Vec<Scoped>) -> Sorted {
+    let mut sorted = Sorted::default();
+    for scoped in scopes {
+        let kind = match scoped.scope {
+            Scope::Front { .. } => &mut sorted.fronts,
+            Scope::Backend { .. } => &mut sorted.backends,
+            Scope::Listener { .. } => &mut sorted.listeners,
+            Scope::Pool { .. } => &mut sorted.pools,
+        };
+        kind.push(scoped);
+    }
+    sorted
+}
+
 type Pick<T> = fn(&T) -> &Counter;
 
 const CLASS_FAMILIES_FRONT: [(&str, Pick<ClassCounters>); 6] = [
@@ -139,7 +172,7 @@ const CLASS_FAMILIES_BACKEND: [(&str, Pick<ClassCounters>); 6] = [
     ("keyway_backend_reply_bytes", |class| &class.reply_bytes),
 ];
 
-const BACKEND_FAMILIES: [(&str, Pick<BackendCounters>); 10] = [
+const BACKEND_FAMILIES: [(&str, Pick<BackendCounters>); 20] = [
     ("keyway_backend_connections", |backend| &backend.connections),
     ("keyway_backend_owed", |backend| &backend.owed),
     ("keyway_backend_up", |backend| &backend.up),
@@ -150,7 +183,27 @@ const BACKEND_FAMILIES: [(&str, Pick<BackendCounters>); 10] = [
     ("keyway_backend_desyncs", |backend| &backend.desyncs),
     ("keyway_backend_overloads", |backend| &backend.overloads),
     ("keyway_backend_large_lanes", |backend| &backend.large_lanes),
+    ("keyway_backend_forwarded", |backend| &backend.requests),
+    ("keyway_backend_forwarded_bytes", |backend| &backend.request_bytes),
+    ("keyway_backend_owed_bytes", |backend| &backend.owed_bytes),
+    ("keyway_backend_waiting", |backend| &backend.waiting),
+    ("keyway_backend_waiting_bytes", |backend| &backend.waiting_bytes),
+    ("keyway_backend_connects", |backend| &backend.connects),
+    ("keyway_backend_sockets", |backend| &backend.sockets),
+    ("keyway_backend_ended_eof", |backend| &backend.ended_eof),
+    ("keyway_backend_ended_error", |backend| &backend.ended_error),
+    ("keyway_backend_ended_timeout", |backend| &backend.ended_timeout),
 ];
+
+const LISTENER_FAMILIES: [(&str, Pick<ListenerCounters>); 4] = [
+    ("keyway_listener_clients", |listener| &listener.clients),
+    ("keyway_listener_ended_eof", |listener| &listener.ended_eof),
+    ("keyway_listener_ended_error", |listener| &listener.ended_error),
+    ("keyway_listener_forward_errors", |listener| &listener.forward_errors),
+];
+
+const POOL_FAMILIES: [(&str, Pick<PoolCounters>); 1] =
+    [("keyway_pool_ejections", |pool| &pool.ejections)];
 
 /// The encoder with what we say to it.
 struct Out<'a>(DescriptorEncoder<'a>);
@@ -192,12 +245,17 @@ impl Out<'_> {
         Ok(())
     }
 
-    fn backends(&mut self, scopes: &[Scoped]) -> fmt::Result {
-        for (name, pick) in BACKEND_FAMILIES {
-            let samples = scopes.iter().map(|scoped| {
-                let values = scoped.blocks.iter().map(|block| pick(&block.backend).get());
-                (labels(&scoped.scope, None), values.fold(0, u64::wrapping_add))
-            });
+    /// Families of plain counters, summed over workers.
+    fn summed<T>(
+        &mut self,
+        families: &[(&'static str, Pick<T>)],
+        scopes: &[Scoped],
+        part: fn(&Block) -> &T,
+    ) -> fmt::Result {
+        for (name, pick) in families {
+            let samples = scopes
+                .iter()
+                .map(|scoped| (labels(&scoped.scope, None), scoped.sum(|it| pick(part(it)))));
             self.family(name, samples)?;
         }
         Ok(())
@@ -302,6 +360,8 @@ fn labels(scope: &Scope, class: Option<CommandClass>) -> Labels {
         Scope::Backend { pool, backend } => {
             vec![("pool", pool.clone()), ("backend", backend.clone())]
         }
+        Scope::Listener { listener } => vec![("listener", listener.clone())],
+        Scope::Pool { pool } => vec![("pool", pool.clone())],
     };
     if let Some(class) = class {
         labels.push(("command", class.name().to_string()));
