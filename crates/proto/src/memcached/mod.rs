@@ -9,6 +9,7 @@ pub mod limit;
 pub mod render;
 pub mod reply;
 pub mod request;
+pub mod strict;
 pub mod text;
 pub mod token;
 pub mod verb;
@@ -20,5 +21,6 @@ pub use limit::{
 };
 pub use reply::{ReplyCut, ReplyHead, ReplyKind, cut_reply};
 pub use request::{Cut, Head, Malformed, ValueLength, cut, cut_text, cut_with};
+pub use strict::{StrictCut, cut_strict};
 pub use token::{Tokens, tokens};
 pub use verb::Verb;

@@ -139,7 +139,7 @@ pub fn cut_text<'a>(bytes: &'a [u8], limits: &LineLimits, scanned: usize) -> Cut
 
 impl<'a> Head<'a> {
     #[inline(always)]
-    const fn bare(verb: Verb, line: &'a [u8], line_bytes: usize) -> Self {
+    pub(super) const fn bare(verb: Verb, line: &'a [u8], line_bytes: usize) -> Self {
         Head {
             line,
             line_bytes,
