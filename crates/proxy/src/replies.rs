@@ -251,7 +251,9 @@ impl Worker {
         if !body.discard {
             let shared = chunk.map(|chunk| (chunk, at));
             self.emit(exchange, kind, &bytes[at..end], shared, ends);
-            self.slow_down_lane(id, exchange);
+            if !ends {
+                self.slow_down_lane(id, exchange);
+            }
         }
         Next::Used(count)
     }

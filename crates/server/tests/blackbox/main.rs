@@ -12,6 +12,7 @@ mod differential;
 mod embedded;
 mod examples;
 mod faults;
+mod large;
 mod memory;
 mod policies;
 mod proxying;
