@@ -23,7 +23,12 @@ const SLICES_MAX: usize = 10_000;
 /// Gives `bytes` to a fresh store as one client's stream; each request comes a second later.
 pub fn store(bytes: &[u8]) {
     let store = Store::new(Options { shards: Some(2), ..Options::new(MEMORY_BYTES_MAX) });
-    let shared = Shared::new(Settings::default(), 1, 1_000_000_000, Box::new(Facts::default));
+    let shared = Shared::new(
+        Settings::default(),
+        1,
+        Duration::from_secs(1_000_000_000),
+        Box::new(Facts::default),
+    );
     let mut session = Session::new();
     let mut rest = bytes;
     let mut uptime = 0;

@@ -87,7 +87,7 @@ fn trace(keys: usize, skew: f64, len: usize, kind: &str) -> Vec<u64> {
 /// Hits of the store in the second half of the trace, and the items it held.
 fn store_hits(trace: &[u64], memory: u64) -> (usize, usize) {
     let store = Store::new(Options { hash_seed: 5, ..Options::new(memory) });
-    let now = Now { seconds: 1 };
+    let now = Now::from_seconds(1);
     let mut hits = 0;
     for (at, number) in trace.iter().enumerate() {
         let key = number.to_be_bytes();
@@ -98,6 +98,7 @@ fn store_hits(trace: &[u64], memory: u64) -> (usize, usize) {
         let new = New {
             flags: 0,
             exptime: 0,
+            exptime_millis: 0,
             cas: None,
             bits: ItemBits::default(),
             value: &[&[b'v'; 100]],

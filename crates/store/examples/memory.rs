@@ -9,7 +9,7 @@
 
 use keyway_store::{ItemBits, New, Now, Options, Store};
 
-const NOW: Now = Now { seconds: 10 };
+const NOW: Now = Now::from_seconds(10);
 const MIB: u64 = 1 << 20;
 
 /// Resident memory of this process in bytes.
@@ -32,7 +32,14 @@ impl Random {
 
 fn set(store: &Store, number: u64, value: &[u8]) {
     let key = format!("key:{number:012}");
-    let new = New { flags: 0, exptime: 0, cas: None, bits: ItemBits::default(), value: &[value] };
+    let new = New {
+        flags: 0,
+        exptime: 0,
+        exptime_millis: 0,
+        cas: None,
+        bits: ItemBits::default(),
+        value: &[value],
+    };
     let _ = store.entry(key.as_bytes(), NOW, |entry| entry.put(&new));
 }
 

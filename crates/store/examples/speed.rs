@@ -12,7 +12,7 @@ use keyway_store::{ItemBits, New, Now, Options, Store};
 use std::hint::black_box;
 use std::sync::Barrier;
 
-const NOW: Now = Now { seconds: 10 };
+const NOW: Now = Now::from_seconds(10);
 const ROUNDS: usize = 9;
 
 struct Setup {
@@ -37,7 +37,14 @@ fn scramble(number: u64) -> u64 {
 }
 
 fn set(store: &Store, key: &[u8], value: &[u8]) {
-    let new = New { flags: 0, exptime: 0, cas: None, bits: ItemBits::default(), value: &[value] };
+    let new = New {
+        flags: 0,
+        exptime: 0,
+        exptime_millis: 0,
+        cas: None,
+        bits: ItemBits::default(),
+        value: &[value],
+    };
     let _ = black_box(store.entry(key, NOW, |entry| entry.put(&new)));
 }
 

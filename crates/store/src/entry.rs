@@ -110,6 +110,7 @@ impl<'a> Entry<'a> {
         let new = New {
             flags: item.flags,
             exptime: item.exptime,
+            exptime_millis: item.exptime_millis,
             cas,
             bits: item.bits,
             value: &[&value],
@@ -142,8 +143,15 @@ impl<'a> Entry<'a> {
 
     /// Sets the second from which the item is invisible (0: never). No-op without an item.
     pub fn set_exptime(&mut self, exptime: u32) {
+        self.set_expiry(exptime, 0);
+    }
+
+    /// The same with milliseconds (0..=999) beyond that second. A time that has come already
+    /// hides the item from the next operation on, not from this entry.
+    pub fn set_expiry(&mut self, exptime: u32, exptime_millis: u16) {
         if let Ok(address) = self.found {
-            record::set_exptime(self.shard.record_mut(address), exptime);
+            let exptime_millis = exptime_millis.min(999);
+            record::set_expiry(self.shard.record_mut(address), exptime, exptime_millis);
             self.shard.note_expiry(address, exptime);
         }
     }
@@ -198,7 +206,8 @@ impl<'a> Entry<'a> {
             cas: new.cas.unwrap_or_else(|| self.store.next_cas()),
             flags: new.flags,
             exptime: new.exptime,
-            last_access: self.moment.seconds,
+            exptime_millis: new.exptime_millis.min(999),
+            last_access: self.moment.seconds.min(record::LAST_ACCESS_MAX),
             value_len: value_len as u32,
         })
     }

@@ -30,6 +30,8 @@ pub struct Item<'a> {
     pub cas: u64,
     /// Second from which the item is invisible; 0 is never.
     pub exptime: u32,
+    /// Milliseconds within that second, 0..=999.
+    pub exptime_millis: u16,
     /// Second of the last use before this one.
     pub last_access: u32,
     /// Whether it was fetched before (before this use).
@@ -45,6 +47,8 @@ pub struct New<'a> {
     pub flags: u32,
     /// Second from which the item is invisible; 0 is never.
     pub exptime: u32,
+    /// Milliseconds within that second, 0..=999.
+    pub exptime_millis: u16,
     /// The CAS number to give it; none takes the next one of the store.
     pub cas: Option<u64>,
     /// State bits.
@@ -65,6 +69,8 @@ pub struct Held {
     pub cas: u64,
     /// Second from which the item is invisible; 0 is never.
     pub exptime: u32,
+    /// Milliseconds within that second, 0..=999.
+    pub exptime_millis: u16,
     /// Second of the last use before this one.
     pub last_access: u32,
     /// Whether it was fetched before (before this use).
@@ -92,6 +98,7 @@ impl Held {
             flags: item.flags,
             cas: item.cas,
             exptime: item.exptime,
+            exptime_millis: item.exptime_millis,
             last_access: item.last_access,
             fetched: item.fetched,
             bits: item.bits,

@@ -40,13 +40,22 @@ impl Options {
     }
 }
 
-/// The caller's clock in whole seconds.
+/// The caller's clock.
 ///
-/// Any origin will do (process-relative as memcached, or Unix), as long as expiry times, flush
-/// marks and this clock share it and it never goes back. Second 0 is reserved: an expiry time of
-/// 0 means never.
+/// Its origin is about the start of the process (last uses are told for eight and a half years).
+/// Expiry times, flush marks and this clock share it, and it never goes back. Second 0 is
+/// reserved: an expiry time of 0 means never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now {
     /// Seconds since the origin.
     pub seconds: u32,
+    /// Milliseconds beyond that, 0..=999.
+    pub millis: u16,
+}
+
+impl Now {
+    /// The beginning of a second.
+    pub const fn from_seconds(seconds: u32) -> Now {
+        Now { seconds, millis: 0 }
+    }
 }

@@ -2,6 +2,10 @@
 //!
 //! The header is 32 bytes, little-endian, read and written through plain slices. A value too
 //! long for a segment is replaced by four bytes: the number of its extent in the shard.
+//!
+//! The milliseconds of an expiry time take no room: their ten bits lie in the high bits of the
+//! record's length (four), the value's length (two) and the second of the last use (four), none
+//! of which can get that large.
 
 use crate::item::ItemBits;
 
@@ -31,8 +35,21 @@ const USES_SHIFT: u8 = 6;
 const BITS_AT: usize = 3;
 const CAS_AT: usize = 8;
 const FLAGS_AT: usize = 16;
-const EXPTIME_AT: usize = 20;
 const LAST_ACCESS_AT: usize = 24;
+
+const UNITS_BITS: u32 = 12;
+const VALUE_LEN_BITS: u32 = 30;
+const LAST_ACCESS_BITS: u32 = 28;
+
+/// The last second that can be told as a last use: eight and a half years after the clock's
+/// origin. Later uses are told as this one.
+pub(crate) const LAST_ACCESS_MAX: u32 = (1 << LAST_ACCESS_BITS) - 1;
+
+const _: () = assert!(RECORD_BYTES_MAX / 8 < 1 << UNITS_BITS, "a record's length leaves bits");
+const _: () = assert!(
+    UNITS_BITS + VALUE_LEN_BITS + LAST_ACCESS_BITS + 10 == 16 + 32 + 32,
+    "ten bits hold milliseconds"
+);
 
 /// A record's header, by value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +62,9 @@ pub(crate) struct Header {
     pub(crate) cas: u64,
     pub(crate) flags: u32,
     pub(crate) exptime: u32,
+    /// Milliseconds beyond `exptime`, 0..=999.
+    pub(crate) exptime_millis: u16,
+    /// At most [`LAST_ACCESS_MAX`].
     pub(crate) last_access: u32,
     pub(crate) value_len: u32,
 }
@@ -116,26 +136,35 @@ impl Header {
             u64::from_le_bytes(*raw[at..].first_chunk().expect("four words make a header"))
         };
         let (first, cas, third, fourth) = (word(0), word(8), word(16), word(24));
+        let millis = (first as u16 as u64 >> UNITS_BITS)
+            | (fourth & 0xffff_ffff) >> LAST_ACCESS_BITS << 4
+            | fourth >> (32 + VALUE_LEN_BITS) << 8;
         Header {
-            units: first as u16,
+            units: first as u16 & ((1 << UNITS_BITS) - 1),
             key_len: (first >> 16) as u8,
             bits: Bits((first >> 24) as u8),
             hash: (first >> 32) as u32,
             cas,
             flags: third as u32,
             exptime: (third >> 32) as u32,
-            last_access: fourth as u32,
-            value_len: (fourth >> 32) as u32,
+            exptime_millis: millis as u16,
+            last_access: fourth as u32 & LAST_ACCESS_MAX,
+            value_len: (fourth >> 32) as u32 & ((1 << VALUE_LEN_BITS) - 1),
         }
     }
 
     fn write(&self, bytes: &mut [u8]) {
+        let millis = u64::from(self.exptime_millis);
         let first = u64::from(self.units)
+            | (millis & 15) << UNITS_BITS
             | u64::from(self.key_len) << 16
             | u64::from(self.bits.0) << 24
             | u64::from(self.hash) << 32;
         let third = u64::from(self.flags) | u64::from(self.exptime) << 32;
-        let fourth = u64::from(self.last_access) | u64::from(self.value_len) << 32;
+        let fourth = u64::from(self.last_access)
+            | (millis >> 4 & 15) << LAST_ACCESS_BITS
+            | u64::from(self.value_len) << 32
+            | millis >> 8 << (32 + VALUE_LEN_BITS);
         for (at, word) in [first, self.cas, third, fourth].into_iter().enumerate() {
             bytes[at * 8..][..8].copy_from_slice(&word.to_le_bytes());
         }
@@ -233,13 +262,17 @@ pub(crate) fn set_flags(bytes: &mut [u8], flags: u32) {
 }
 
 /// Rewrites the expiry time.
-pub(crate) fn set_exptime(bytes: &mut [u8], exptime: u32) {
-    bytes[EXPTIME_AT..][..4].copy_from_slice(&exptime.to_le_bytes());
+pub(crate) fn set_expiry(bytes: &mut [u8], exptime: u32, exptime_millis: u16) {
+    Header { exptime, exptime_millis, ..Header::read(bytes) }.write(bytes);
 }
 
-/// Rewrites the second of the last use.
+/// Rewrites the second of the last use, at most [`LAST_ACCESS_MAX`].
+#[inline]
 pub(crate) fn set_last_access(bytes: &mut [u8], seconds: u32) {
-    bytes[LAST_ACCESS_AT..][..4].copy_from_slice(&seconds.to_le_bytes());
+    // The high bits of the last byte are not ours.
+    let high = bytes[LAST_ACCESS_AT + 3] & 0xf0;
+    let word = seconds | u32::from(high) << 24;
+    bytes[LAST_ACCESS_AT..][..4].copy_from_slice(&word.to_le_bytes());
 }
 
 #[cfg(test)]
@@ -257,6 +290,7 @@ mod tests {
             cas: u64::MAX - 1,
             flags: 0x8000_0001,
             exptime: 77,
+            exptime_millis: 999,
             last_access: 66,
             value_len: 7,
         };
@@ -270,14 +304,46 @@ mod tests {
 
         set_cas(&mut bytes, 9);
         set_flags(&mut bytes, 8);
-        set_exptime(&mut bytes, 7);
+        set_expiry(&mut bytes, 7, 123);
         set_last_access(&mut bytes, 6);
         set_bits(&mut bytes, header.bits.with_use().with_use().dead());
         (header.cas, header.flags, header.exptime, header.last_access) = (9, 8, 7, 6);
+        header.exptime_millis = 123;
         let read = Header::read(&bytes);
         assert!(read.bits.is_dead() && read.bits.is_fetched() && !read.bits.is_long());
         assert_eq!((read.bits.uses(), read.bits.item_bits()), (3, bits));
         assert_eq!(Header { bits: header.bits, ..read }, header);
+    }
+
+    #[test]
+    fn milliseconds_share_words_without_harm() {
+        for exptime_millis in [0, 1, 15, 16, 255, 256, 511, 512, 999] {
+            let header = Header {
+                units: (RECORD_BYTES_MAX / 8) as u16,
+                key_len: 250,
+                bits: Bits::new(ItemBits::default(), true, 3),
+                hash: u32::MAX,
+                cas: u64::MAX,
+                flags: u32::MAX,
+                exptime: u32::MAX,
+                exptime_millis,
+                last_access: LAST_ACCESS_MAX,
+                value_len: (1 << VALUE_LEN_BITS) - 1,
+            };
+            let mut bytes = [0; HEADER_BYTES];
+            header.write(&mut bytes);
+            assert_eq!(Header::read(&bytes), header);
+            set_last_access(&mut bytes, 5);
+            assert_eq!(Header::read(&bytes), Header { last_access: 5, ..header });
+            set_expiry(&mut bytes, 8, 999 - exptime_millis);
+            let expected = Header {
+                exptime: 8,
+                exptime_millis: 999 - exptime_millis,
+                last_access: 5,
+                ..header
+            };
+            assert_eq!(Header::read(&bytes), expected);
+        }
     }
 
     #[test]
@@ -294,6 +360,7 @@ mod tests {
             cas: 2,
             flags: 3,
             exptime: 4,
+            exptime_millis: 0,
             last_access: 5,
             value_len: 1 << 20,
         };

@@ -27,6 +27,7 @@ const SEGMENTS_MAX: usize = 1 << (32 - OFFSET_BITS);
 #[derive(Clone, Copy)]
 pub(crate) struct Moment<'a> {
     pub(crate) seconds: u32,
+    pub(crate) millis: u16,
     /// Items last used at this second or before are flushed; 0 for none.
     pub(crate) flushed: u32,
     pub(crate) memory: &'a Arc<Memory>,
@@ -41,6 +42,9 @@ impl Moment<'_> {
             return Some(Miss::Flushed);
         }
         let expired = header.exptime != 0 && header.exptime <= self.seconds;
+        // Milliseconds matter in one second only.
+        let expired =
+            expired && (header.exptime != self.seconds || header.exptime_millis <= self.millis);
         expired.then_some(Miss::Expired)
     }
 }
@@ -222,6 +226,7 @@ impl Shard {
             flags: header.flags,
             cas: header.cas,
             exptime: header.exptime,
+            exptime_millis: header.exptime_millis,
             last_access: header.last_access,
             fetched: header.bits.is_fetched(),
             bits: header.bits.item_bits(),
@@ -240,6 +245,7 @@ impl Shard {
         if bits != header.bits {
             record::set_bits(self.record_mut(address), bits);
         }
+        let seconds = seconds.min(record::LAST_ACCESS_MAX);
         if header.last_access != seconds {
             record::set_last_access(self.record_mut(address), seconds);
         }

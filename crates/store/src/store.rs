@@ -9,6 +9,7 @@ use crate::item::{Held, Item};
 use crate::lock::{Guard, Lock};
 use crate::memory::{Extent, Memory, SEGMENT_BYTES};
 use crate::options::{Now, Options};
+use crate::record::LAST_ACCESS_MAX;
 use crate::shard::{Moment, Queue, Shard};
 use crate::stats::{ClassStats, Stats};
 use crate::table::Table;
@@ -142,7 +143,7 @@ impl Store {
     /// Removes everything now (an immediate `flush_all`). The memory is free for new items; it
     /// stays with the process, as after any removal.
     pub fn clear(&self) {
-        let moment = self.moment(Now { seconds: 0 });
+        let moment = self.moment(Now::from_seconds(0));
         for index in 0..self.shards.len() {
             self.lock(index).clear(&moment);
         }
@@ -153,6 +154,8 @@ impl Store {
     /// one mark; a new one replaces it. memcached: `flush_all` is `clear()` with mark
     /// `now - 1`, `flush_all N` is mark `now + N - 1`.
     pub fn set_flush_mark(&self, mark: u32) {
+        // A mark that last uses cannot pass would hide every later item too.
+        let mark = mark.min(LAST_ACCESS_MAX - 1);
         self.flush_mark.store(mark, Ordering::Relaxed);
     }
 
@@ -266,6 +269,7 @@ impl Store {
         let mark = self.flush_mark.load(Ordering::Relaxed);
         Moment {
             seconds: now.seconds,
+            millis: now.millis,
             flushed: if mark <= now.seconds { mark } else { 0 },
             memory: &self.memory,
             watch: &self.watch,

@@ -33,8 +33,15 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn put(store: &Store, key: &[u8], value: &[u8]) {
-    let new = New { flags: 1, exptime: 0, cas: None, bits: ItemBits::default(), value: &[value] };
-    store.entry(key, Now { seconds: 3 }, |entry| entry.put(&new)).unwrap();
+    let new = New {
+        flags: 1,
+        exptime: 0,
+        exptime_millis: 0,
+        cas: None,
+        bits: ItemBits::default(),
+        value: &[value],
+    };
+    store.entry(key, Now::from_seconds(3), |entry| entry.put(&new)).unwrap();
 }
 
 #[test]
@@ -49,13 +56,13 @@ fn hits_and_overwrites_allocate_nothing() {
     let mut sum = 0;
     for number in 0..10_000u32 {
         let key = number.to_le_bytes();
-        sum += store.read(&key, Now { seconds: 4 }, true, |item| item.value.len()).unwrap();
+        sum += store.read(&key, Now::from_seconds(4), true, |item| item.value.len()).unwrap();
         put(&store, &key, &[2; 100]);
-        let _ = store.read(b"no such key", Now { seconds: 4 }, true, |item| item.flags);
+        let _ = store.read(b"no such key", Now::from_seconds(4), true, |item| item.flags);
     }
-    sum += store.read(b"long", Now { seconds: 4 }, true, |item| item.value.len()).unwrap();
+    sum += store.read(b"long", Now::from_seconds(4), true, |item| item.value.len()).unwrap();
     put(&store, b"long", &[2; 100_000]);
-    assert!(store.hold(b"long", Now { seconds: 4 }, true).unwrap().as_ref() == [2; 100_000]);
+    assert!(store.hold(b"long", Now::from_seconds(4), true).unwrap().as_ref() == [2; 100_000]);
     assert_eq!(sum, 1_100_000);
     assert_eq!(ALLOCATIONS.get(), before);
 }

@@ -8,11 +8,18 @@
 use keyway_store::{ItemBits, Miss, New, Now, Options, PutError, Store};
 
 fn at(seconds: u32) -> Now {
-    Now { seconds }
+    Now::from_seconds(seconds)
 }
 
 fn put(store: &Store, key: &[u8], now: u32, exptime: u32, value: &[u8]) -> Result<u64, PutError> {
-    let new = New { flags: 0, exptime, cas: None, bits: ItemBits::default(), value: &[value] };
+    let new = New {
+        flags: 0,
+        exptime,
+        exptime_millis: 0,
+        cas: None,
+        bits: ItemBits::default(),
+        value: &[value],
+    };
     store.entry(key, at(now), |entry| entry.put(&new))
 }
 

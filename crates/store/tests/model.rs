@@ -98,7 +98,7 @@ impl Model {
         }
         let mut shown = 0;
         let mut dump = self.store.dump();
-        let now = Now { seconds: self.now };
+        let now = Now::from_seconds(self.now);
         let mut seen = HashMap::new();
         while dump.next_slice(&self.store, now, 10, |item| {
             shown += 1;
@@ -138,7 +138,7 @@ impl Model {
             90..93 => self.hold(&key),
             93..95 => self.let_go(),
             95..98 => {
-                self.store.tick(Now { seconds: self.now }, 50);
+                self.store.tick(Now::from_seconds(self.now), 50);
             }
             98 => self.now += self.random.below(3) as u32,
             _ => self.flush(),
@@ -160,8 +160,8 @@ impl Model {
         };
         let cut = self.random.below(value.len() as u64 + 1) as usize;
         let pieces = [&value[..cut], &value[cut..]];
-        let new = New { flags, exptime, cas, bits, value: &pieces };
-        let now = Now { seconds: self.now };
+        let new = New { flags, exptime, exptime_millis: 0, cas, bits, value: &pieces };
+        let now = Now::from_seconds(self.now);
         let outcome = self.store.entry(key, now, |entry| entry.put(&new));
         match outcome {
             Ok(given) => {
@@ -184,7 +184,7 @@ impl Model {
 
     /// Reads a key and compares all there is.
     fn compare(&mut self, key: &[u8], bump: bool) {
-        let now = Now { seconds: self.now };
+        let now = Now::from_seconds(self.now);
         let found = self.store.read(key, now, bump, |item| {
             assert_eq!(item.key, key);
             Known {
@@ -222,7 +222,7 @@ impl Model {
         if known.value.len() as u64 > self.value_bytes_max {
             return;
         }
-        let now = Now { seconds: self.now };
+        let now = Now::from_seconds(self.now);
         let outcome = self.store.entry(key, now, |entry| entry.extend(b"before", b"after", None));
         let known = self.known.get_mut(key).unwrap();
         if let Ok(given) = outcome {
@@ -237,7 +237,7 @@ impl Model {
 
     fn remove(&mut self, key: &[u8]) {
         self.compare(key, false);
-        let now = Now { seconds: self.now };
+        let now = Now::from_seconds(self.now);
         let removed = self.store.entry(key, now, |entry| entry.remove());
         assert_eq!(removed, self.known.remove(key).is_some());
         let miss = self.store.entry(key, now, |entry| entry.miss());
@@ -248,7 +248,7 @@ impl Model {
         self.compare(key, false);
         let exptime = self.now + 1 + self.random.below(9) as u32;
         let bits = ItemBits { stale: true, ..ItemBits::default() };
-        let now = Now { seconds: self.now };
+        let now = Now::from_seconds(self.now);
         let cas = self.store.entry(key, now, |entry| {
             entry.set_exptime(exptime);
             entry.set_bits(bits);
@@ -264,7 +264,7 @@ impl Model {
 
     fn rewrite(&mut self, key: &[u8]) {
         self.compare(key, false);
-        let now = Now { seconds: self.now };
+        let now = Now::from_seconds(self.now);
         let rewritten = self
             .store
             .entry(key, now, |entry| entry.value_mut().map(|value| value.fill(b'0')).is_some());
@@ -275,7 +275,7 @@ impl Model {
 
     fn hold(&mut self, key: &[u8]) {
         self.compare(key, false);
-        let now = Now { seconds: self.now };
+        let now = Now::from_seconds(self.now);
         let held = self.store.hold(key, now, false);
         match (held, self.known.get(key)) {
             (Ok(held), Some(known)) => {

@@ -8,7 +8,7 @@
 use keyway_store::{ItemBits, New, Now, Options, Store};
 use std::sync::Arc;
 
-const NOW: Now = Now { seconds: 10 };
+const NOW: Now = Now::from_seconds(10);
 
 /// A value that names its key, its writer's count and carries a checksum of all of it.
 fn value(key: u64, count: u64, len: usize) -> Vec<u8> {
@@ -49,6 +49,7 @@ fn work(store: &Store, thread: u64, rounds: u64, long: bool) {
                 let new = New {
                     flags: 0,
                     exptime: 0,
+                    exptime_millis: 0,
                     cas: None,
                     bits: ItemBits::default(),
                     value: &[&value],
@@ -69,7 +70,7 @@ fn work(store: &Store, thread: u64, rounds: u64, long: bool) {
                 }
             }
             7 if round % 64 == 0 => {
-                store.tick(Now { seconds: 11 }, 500);
+                store.tick(Now::from_seconds(11), 500);
             }
             8 if round % 1024 == 0 => store.clear(),
             9 if round % 256 == 0 => {

@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyway_engine::{Choice, Engine, Options, Sender, Socket, mailbox};
 use keyway_proxy::local::{Facts, Opened, Settings, Shared};
@@ -100,7 +101,7 @@ impl Rig {
         let (sender, events) = events::queue(64);
         let config = configuration(&listeners);
         let loaded = keyway_config::load_native("rig", &config).expect("the file is fixed");
-        let shared = Shared::new(Settings::default(), 1, 0, Box::new(Facts::default));
+        let shared = Shared::new(Settings::default(), 1, Duration::ZERO, Box::new(Facts::default));
         let setup = Setup {
             index: 0,
             generation: Arc::new(Generation {

@@ -78,7 +78,8 @@ pub(super) fn apply(ctx: &Context<'_>, entry: &mut Entry<'_>, change: &Change) -
         if change.up { old.wrapping_add(change.delta) } else { old.saturating_sub(change.delta) };
     let digits = Decimal::new(new);
     let digits = digits.as_bytes();
-    let (flags, exptime, key_is_binary) = (item.flags, item.exptime, item.bits.key_is_binary);
+    let (flags, key_is_binary) = (item.flags, item.bits.key_is_binary);
+    let (exptime, exptime_millis) = (item.exptime, item.exptime_millis);
     let fits = digits.len() <= item.value.len();
     let counted = if change.up { &ctx.counters.incr_hits } else { &ctx.counters.decr_hits };
     counted.add(1);
@@ -90,7 +91,7 @@ pub(super) fn apply(ctx: &Context<'_>, entry: &mut Entry<'_>, change: &Change) -
     }
     let cas = if ctx.shared.settings.cas_enabled { change.cas } else { Some(0) };
     let bits = ItemBits { key_is_binary, ..ItemBits::default() };
-    match entry.put(&New { flags, exptime, cas, bits, value: &[digits] }) {
+    match entry.put(&New { flags, exptime, exptime_millis, cas, bits, value: &[digits] }) {
         Ok(cas) => Changed::To(new, cas),
         Err(_) => Changed::NoMemory,
     }

@@ -421,6 +421,7 @@ fn count(ctx: &Context<'_>, packet: &Packet<'_>, out: &mut Output) -> Result<(),
                 let new = New {
                     flags: 0,
                     exptime: ctx.shared.exptime(i64::from(asked), ctx.now),
+                    exptime_millis: 0,
                     cas: if ctx.shared.settings.cas_enabled { None } else { Some(0) },
                     bits: ItemBits::default(),
                     value: &[digits.as_bytes()],

@@ -55,6 +55,7 @@ pub struct Shared {
     base: Mutex<Totals>,
     facts: FactSource,
     epoch_unix: u64,
+    epoch_unix_ms: u64,
 }
 
 impl fmt::Debug for Shared {
@@ -64,11 +65,11 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// Surroundings for so many workers in a process that started at `started_unix` (seconds).
+    /// Surroundings for so many workers in a process that started at `started` (Unix time).
     pub fn new(
         settings: Settings,
         workers: usize,
-        started_unix: u64,
+        started: Duration,
         facts: FactSource,
     ) -> Arc<Shared> {
         let hub = Hub::new();
@@ -80,7 +81,10 @@ impl Shared {
             counters: (0..workers).map(|_| Arc::default()).collect(),
             base: Mutex::default(),
             facts,
-            epoch_unix: started_unix.saturating_sub(u64::from(CLOCK_START_SECONDS)),
+            epoch_unix: started.as_secs().saturating_sub(u64::from(CLOCK_START_SECONDS)),
+            epoch_unix_ms: u64::try_from(started.as_millis())
+                .unwrap_or(u64::MAX)
+                .saturating_sub(u64::from(CLOCK_START_SECONDS) * 1000),
         })
     }
 
@@ -96,12 +100,19 @@ impl Shared {
     /// flush marks are all told by it.
     pub fn now(uptime: Duration) -> Now {
         let seconds = u32::try_from(uptime.as_secs()).unwrap_or(u32::MAX);
-        Now { seconds: seconds.saturating_add(CLOCK_START_SECONDS) }
+        let seconds = seconds.saturating_add(CLOCK_START_SECONDS);
+        Now { seconds, millis: uptime.subsec_millis() as u16 }
     }
 
     /// Seconds of uptime at `now`.
     pub(super) fn uptime(now: Now) -> u32 {
         now.seconds.saturating_sub(CLOCK_START_SECONDS)
+    }
+
+    /// Unix time of the clock's second 0 in milliseconds, for commands that tell time so finely.
+    /// memcached knows whole seconds only, also of the start: see [`Shared::epoch_unix`].
+    pub fn epoch_unix_ms(&self) -> u64 {
+        self.epoch_unix_ms
     }
 
     /// Unix time of the clock's second 0.

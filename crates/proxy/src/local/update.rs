@@ -365,7 +365,14 @@ fn write_entry(
 ) -> Written {
     let bits = ItemBits { key_is_binary: write.key_is_binary, ..ItemBits::default() };
     let cas = if ctx.shared.settings.cas_enabled { write.cas } else { Some(0) };
-    let mut new = New { flags: write.flags, exptime: write.exptime, cas, bits, value: &[value] };
+    let mut new = New {
+        flags: write.flags,
+        exptime: write.exptime,
+        exptime_millis: 0,
+        cas,
+        bits,
+        value: &[value],
+    };
     if write.mode == Mode::Set {
         return put(entry, &new, value.len());
     }
@@ -400,6 +407,7 @@ fn write_entry(
             // The value is newer than none but older than what is there: it is kept as stale, and
             // what was said about the item before still holds.
             new.exptime = old.exptime;
+            new.exptime_millis = old.exptime_millis;
             new.bits.stale = true;
             new.bits.win_sent = old.bits.win_sent;
             ctx.counters.cas_hits.add(1);

@@ -41,7 +41,7 @@ impl Local {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         Local {
             store: Arc::new(Store::new(options)),
-            shared: Shared::new(settings, 1, unix, Box::new(Facts::default)),
+            shared: Shared::new(settings, 1, Duration::from_secs(unix), Box::new(Facts::default)),
             allow: Allow { flush: true, ..Allow::default() },
             users: Vec::new(),
             ahead: 0,

@@ -18,7 +18,8 @@ static ALLOCATOR: alloc::Counting = alloc::Counting;
 #[test]
 fn warm_requests_allocate_nothing() {
     let store = Store::new(Options::new(64 << 20));
-    let shared = Shared::new(Settings::default(), 1, 1_700_000_000, Box::new(Facts::default));
+    let started = Duration::from_secs(1_700_000_000);
+    let shared = Shared::new(Settings::default(), 1, started, Box::new(Facts::default));
     let ctx = Context {
         store: &store,
         shared: &shared,

@@ -77,7 +77,7 @@ fn replies_count_seconds() {
 fn shared_clock_reads_expiry_times_as_memcached_does() {
     let local = Local::new();
     let shared = &local.shared;
-    let now = keyway_store::Now { seconds: 100 };
+    let now = keyway_store::Now::from_seconds(100);
     let month = 60 * 60 * 24 * 30;
     assert_eq!(shared.exptime(0, now), 0);
     assert_eq!(shared.exptime(-1, now), 1);

@@ -191,11 +191,11 @@ fn evictions_are_reported_while_somebody_watches() {
         for number in 0..2000 {
             ask(local, &format!("set {name}{number} 0 0 10000\r\n{value}\r\n"));
         }
-        report_evictions(&local.store, &local.shared, Now { seconds: 100 });
+        report_evictions(&local.store, &local.shared, Now::from_seconds(100));
     };
     fill(&mut local, "before");
     let watching = hub.watch(Streams::EVICTIONS).unwrap();
-    report_evictions(&local.store, &local.shared, Now { seconds: 100 });
+    report_evictions(&local.store, &local.shared, Now::from_seconds(100));
     fill(&mut local, "after");
     let mut out = Vec::new();
     watching.take(&mut out);
@@ -205,6 +205,6 @@ fn evictions_are_reported_while_somebody_watches() {
     assert!(line.contains(" type=eviction key="), "{line}");
     assert!(line.ends_with(" fetch=no ttl=-1 la=38 clsid=22 size=10000"), "{line}");
     drop(watching);
-    report_evictions(&local.store, &local.shared, Now { seconds: 100 });
+    report_evictions(&local.store, &local.shared, Now::from_seconds(100));
     assert!(!local.store.watch().is_wanted());
 }

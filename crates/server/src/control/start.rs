@@ -185,7 +185,7 @@ async fn open_admin(config: &Config, is_optional: bool) -> Result<Option<TcpList
 
 /// The store's surroundings, with what `stats` asks the process for.
 fn shared(status: &Arc<Status>, settings: Settings, workers: usize) -> Arc<Shared> {
-    let started_unix = status.started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let started = status.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let status = status.clone();
     let facts = move || {
         let process = Process::read();
@@ -201,7 +201,7 @@ fn shared(status: &Arc<Status>, settings: Settings, workers: usize) -> Arc<Share
         }
     };
     // One more for the UDP thread.
-    Shared::new(settings, workers + 1, started_unix, Box::new(facts))
+    Shared::new(settings, workers + 1, started, Box::new(facts))
 }
 
 fn start_acceptor(

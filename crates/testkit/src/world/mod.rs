@@ -118,7 +118,8 @@ impl Scene {
         let registry = Registry::new(config.workers);
         let store = Arc::new(Store::new(Options::new(8 << 20)));
         let facts = Box::new(Facts::default);
-        let shared = Shared::new(Settings::default(), config.workers, 1_000_000, facts);
+        let shared =
+            Shared::new(Settings::default(), config.workers, Duration::from_secs(1_000_000), facts);
         let (sender, events) = events::queue(1024);
         let first =
             Arc::new(Generation { number: 1, config: config.clone(), listener_keys: vec![0] });

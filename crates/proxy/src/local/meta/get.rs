@@ -221,6 +221,7 @@ fn vivify(
     let new = New {
         flags: 0,
         exptime: 0,
+        exptime_millis: 0,
         cas: if ctx.shared.settings.cas_enabled { flags.cas } else { Some(0) },
         bits: ItemBits { key_is_binary: flags.key_is_binary, ..ItemBits::default() },
         value: &[],

@@ -89,6 +89,7 @@ fn delete_entry(
         let new = New {
             flags: flags.client_flags,
             exptime: flags.exptime.unwrap_or(0),
+            exptime_millis: 0,
             cas: if with_cas { cas } else { Some(0) },
             bits,
             value: &[],
@@ -184,6 +185,7 @@ fn create(
     let new = New {
         flags: 0,
         exptime: 0,
+        exptime_millis: 0,
         cas: if ctx.shared.settings.cas_enabled { flags.cas } else { Some(0) },
         bits: ItemBits { key_is_binary: flags.key_is_binary, ..ItemBits::default() },
         value: &[digits.as_bytes()],
