@@ -257,6 +257,10 @@ impl Store {
         classes
     }
 
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
     pub(crate) fn shard_count(&self) -> usize {
         self.shards.len()
     }
