@@ -1,7 +1,7 @@
 //! Configuration front-ends: what an operator writes becomes `keyway_proxy::config::Config`.
 //!
-//! Each front-end knows one syntax and nothing of running: the native TOML file (`native`) and
-//! memcached's command line (`memcached`). Every mistake becomes a [`Diagnostic`] with its place
+//! Each front-end knows one syntax and nothing of running: the native TOML file (`native`),
+//! memcached's command line (`memcached`), nutcracker's file and command line (`nutcracker`). Every mistake becomes a [`Diagnostic`] with its place
 //! and a way out, and a load reports all of them together. This crate opens no socket and starts no
 //! thread; hostile input never panics.
 
@@ -14,6 +14,7 @@ pub mod fuzz;
 pub mod memcached;
 mod native;
 mod nearest;
+pub mod nutcracker;
 mod schema;
 
 pub use check::check;
