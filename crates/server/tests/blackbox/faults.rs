@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use keyway_testkit::client::Client;
 use keyway_testkit::fake::{Fake, Honest, Step, send};
+use keyway_testkit::listener::Scripted;
 use keyway_testkit::process::{Keyway, Process, Scratch, http_get, memcached};
 use keyway_testkit::{port, wait_until};
 
@@ -151,7 +152,7 @@ fn a_client_that_leaves_takes_its_reply_with_it() {
 /// and the next request is answered on a fresh connection.
 #[test]
 fn replies_that_do_not_fit_end_the_connection() {
-    let wrong: [(&str, &[u8]); 9] = [
+    let wrong: [(&str, &[u8]); 17] = [
         ("get other-key", b"VALUE another 0 1\r\nx\r\nEND\r\n"),
         ("get bad-length", b"VALUE bad-length 0 -5\r\nEND\r\n"),
         ("get no-number", b"VALUE no-number zero 1\r\nx\r\nEND\r\n"),
@@ -160,6 +161,14 @@ fn replies_that_do_not_fit_end_the_connection() {
         ("get stored", b"STORED\r\n"),
         ("delete stored", b"STORED\r\n"),
         ("mg opaque v O1", b"VA 1 O2\r\nx\r\n"),
+        ("mg opaque f O1", b"HD f0\r\n"),
+        ("mg key v k", b"VA 1 kother\r\nx\r\n"),
+        ("mg key f k", b"HD f0 kkey2\r\n"),
+        ("md opaque O1", b"HD O2\r\n"),
+        ("md key k", b"HD kother\r\n"),
+        ("ma opaque v O1", b"VA 1 O2\r\n5\r\n"),
+        ("ma key k", b"NF kother\r\n"),
+        ("mg key s k", b"HD kke s1\r\n"),
         ("get junk", b"\x00\xff\r\n"),
     ];
     let fake = Fake::start(move |asked| match wrong.iter().find(|(line, _)| *line == asked.line) {
@@ -177,6 +186,34 @@ fn replies_that_do_not_fit_end_the_connection() {
         assert_eq!(client.line(), "SERVER_ERROR backend failure", "{line}");
         wait_for_reply(&mut client, "get fine\r\n", "END");
         assert!(fake.accepted() > before, "{line}: a new connection was made");
+    }
+}
+
+/// A server swaps the replies of two clients. Key or opaque tell, and then nobody gets any of them.
+#[test]
+fn swapped_meta_replies_reach_nobody() {
+    let swapped = [
+        (["mg a v k\r\n", "mg b v k\r\n"], "VA 1 kb\r\nx\r\nVA 1 ka\r\nx\r\n"),
+        (["mg a v O1\r\n", "mg a v O2\r\n"], "VA 1 O2\r\nx\r\nVA 1 O1\r\nx\r\n"),
+        (["ms a 1 k\r\nx\r\n", "ms b 1 k\r\ny\r\n"], "HD kb\r\nHD ka\r\n"),
+        (["ms a 1 O1\r\nx\r\n", "ms a 1 O2\r\ny\r\n"], "HD O2\r\nHD O1\r\n"),
+        (["md a k O7\r\n", "md b k O7\r\n"], "HD kb O7\r\nNF ka O7\r\n"),
+        (["ma a v k\r\n", "ma b v k\r\n"], "VA 1 kb\r\n1\r\nVA 1 ka\r\n2\r\n"),
+    ];
+    let mut backend = Scripted::new();
+    let pool = "read_timeout = \"60s\"\nfailure_limit = 1000";
+    let proxy = Proxy::with_one_worker(&[backend.addr], pool, "");
+    let (mut one, mut two) = (proxy.client(), proxy.client());
+    for (requests, replies) in swapped {
+        backend.accept();
+        one.send(requests[0]);
+        backend.expect(requests[0]);
+        two.send(requests[1]);
+        backend.expect(requests[1]);
+        backend.send(replies);
+        one.expect(FAILURE);
+        two.expect(FAILURE);
+        backend.expect_close();
     }
 }
 

@@ -90,7 +90,8 @@ fn with_one_lane(fake: &Fake, slow: &Scripted) -> (Keyway, SocketAddr) {
          [pools.main]\nservers = [\"{}\"]\nlarge_connections_max = 1\nread_timeout = \"8s\"\n\
          [pools.slow]\nservers = [\"{}\"]\nlarge_connections_max = 0\nread_timeout = \"60s\"\n\
          [routes]\ndefault = {{ prefix = {{ \"s:\" = \"slow\" }}, default = \"main\" }}\n\
-         [limits]\nclient_bytes_pause = {PAUSE}\nlarge_value_bytes = 60000\n",
+         [limits]\nclient_bytes_pause = {PAUSE}\nlarge_value_bytes = 60000\n\
+         value_bytes_max = \"12m\"\n",
         fake.addr, slow.addr
     );
     (Keyway::start(KEYWAY, &config), addr)
@@ -220,20 +221,27 @@ fn a_noop_behind_a_large_get_does_not_hold_up_others() {
 fn a_reply_beyond_the_limit_is_refused_and_others_get_theirs() {
     let fake = Fake::start(|asked| match asked.words().as_slice() {
         ["get", "vast"] => {
-            let value = "VALUE victim 0 3\r\nbad\r\nEND\r\n".repeat(100_000);
+            let value = "VALUE victim 0 3\r\nbad\r\nEND\r\n".repeat(500_000);
             send(format!("VALUE vast 0 {}\r\n{value}\r\nEND\r\n", value.len()))
         }
         ["get", key] => send(format!("VALUE {key} 0 4\r\ngood\r\nEND\r\n")),
         _ => Honest::default().answer(asked),
     });
-    let proxy = Proxy::with_one_worker(&[fake.addr], "", "[limits]\nvalue_bytes_max = \"1m\"\n");
-    let (mut asks, mut other) = (proxy.client(), proxy.client());
-    for n in 0..10 {
-        asks.send(format!("get vast\r\nget a{n}\r\n"));
-        other.send(format!("get victim\r\nget b{n}\r\n"));
+    let mut slow = Scripted::new();
+    let (_keyway, addr) = with_one_lane(&fake, &slow);
+    let (mut asks, mut other) = (Client::tcp(addr), Client::tcp(addr));
+    for n in 0..5 {
+        // The first time it is the refused reply's turn, then it has to wait for another one.
+        let first = if n == 0 { "" } else { "get s:1\r\n" };
+        asks.send(format!("{first}get vast\r\nget a{n}\r\n"));
+        other.ask("get victim\r\n", "VALUE victim 0 4\r\ngood\r\nEND\r\n");
+        if !first.is_empty() {
+            slow.expect(first);
+            other.ask(format!("get b{n}\r\n"), format!("VALUE b{n} 0 4\r\ngood\r\nEND\r\n"));
+            slow.send("END\r\n");
+            asks.expect("END\r\n");
+        }
         asks.expect(format!("{TOO_LARGE}VALUE a{n} 0 4\r\ngood\r\nEND\r\n"));
-        other.expect("VALUE victim 0 4\r\ngood\r\nEND\r\n");
-        other.expect(format!("VALUE b{n} 0 4\r\ngood\r\nEND\r\n"));
     }
 }
 

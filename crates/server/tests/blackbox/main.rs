@@ -16,6 +16,7 @@ mod large;
 mod memory;
 mod policies;
 mod proxying;
+mod refused;
 mod reload;
 mod sockets;
 mod start;
