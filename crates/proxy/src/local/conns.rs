@@ -42,6 +42,8 @@ impl ConnState {
 /// One open connection or listening socket.
 #[derive(Debug)]
 pub struct ConnEntry {
+    /// Counts connections over the life of the process, from 1 on; 0 for listening sockets.
+    pub id: u64,
     /// The number that names it in `stats conns` and in watched lines (`cfd=`).
     pub number: u32,
     /// The client's address, or the address listened on: `tcp:127.0.0.1:11211`, `unix:/path`.
@@ -127,11 +129,13 @@ impl ConnTable {
     /// Adds a connection; its number is the smallest that is free, from 1 on.
     pub fn open(&self, opened: Opened, now_seconds: u32) -> Arc<ConnEntry> {
         let state = if opened.is_listening { ConnState::Listening } else { ConnState::Read };
+        let id = if opened.is_listening { 0 } else { self.opened.fetch_add(1, Relaxed) + 1 };
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         // Entries are sorted by number: the first gap is where the new one goes.
         let gap = entries.iter().zip(1..).position(|(entry, number)| entry.number != number);
         let index = gap.unwrap_or(entries.len());
         let entry = Arc::new(ConnEntry {
+            id,
             number: u32::try_from(index + 1).unwrap_or(u32::MAX),
             address: opened.address,
             listen_address: opened.listen_address,
@@ -142,7 +146,6 @@ impl ConnTable {
         entries.insert(index, Arc::clone(&entry));
         drop(entries);
         if !opened.is_listening {
-            self.opened.fetch_add(1, Relaxed);
             if self.hub.wants(Streams::CONNEVENTS) {
                 let (transport, ip, port) = entry.peer();
                 let line = Line::Opened { ip, port, transport, cfd: entry.number };

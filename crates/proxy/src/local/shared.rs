@@ -105,7 +105,7 @@ impl Shared {
     }
 
     /// Seconds of uptime at `now`.
-    pub(super) fn uptime(now: Now) -> u32 {
+    pub(crate) fn uptime(now: Now) -> u32 {
         now.seconds.saturating_sub(CLOCK_START_SECONDS)
     }
 
@@ -146,7 +146,7 @@ impl Shared {
     }
 
     /// The facts of this moment.
-    pub(super) fn facts(&self) -> Facts {
+    pub(crate) fn facts(&self) -> Facts {
         (self.facts)()
     }
 

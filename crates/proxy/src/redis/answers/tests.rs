@@ -1,0 +1,1 @@
+//! What clients are answered, by example and against a real redis-server.
