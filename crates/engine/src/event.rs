@@ -81,8 +81,10 @@ pub enum CloseReason {
     Eof,
     /// `Engine::finish` was called and all output is with the kernel.
     Finished,
-    /// Nobody listens there (or the Unix socket's path does not exist).
+    /// Nobody listens there.
     Refused,
+    /// The path of the Unix socket does not exist.
+    Missing,
     /// The peer broke the connection.
     Reset,
     /// The peer or the way to it did not answer in time (as the kernel counts; connecting has no
@@ -99,7 +101,8 @@ pub enum CloseReason {
 impl CloseReason {
     pub(crate) fn from_errno(errno: Errno) -> CloseReason {
         match errno {
-            Errno::CONNREFUSED | Errno::NOENT => CloseReason::Refused,
+            Errno::CONNREFUSED => CloseReason::Refused,
+            Errno::NOENT => CloseReason::Missing,
             Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => CloseReason::Reset,
             Errno::TIMEDOUT => CloseReason::TimedOut,
             Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::NETDOWN | Errno::HOSTDOWN => {

@@ -215,7 +215,7 @@ fn reports_refused_connections(mut engine: Engine) {
     engine.write(id, b"never sent");
     assert_eq!(wait_closed(&mut engine, id), CloseReason::Refused);
     let id = engine.connect(&Address::Unix(temp_path("gone")), &ConnectOptions::default(), 4);
-    assert_eq!(wait_closed(&mut engine, id), CloseReason::Refused);
+    assert_eq!(wait_closed(&mut engine, id), CloseReason::Missing);
     assert_eq!(engine.open_conns(), 0);
 }
 

@@ -5,7 +5,8 @@
 //! a new connection has answered `version`.
 
 use crate::config::{self, Address};
-use crate::exchange::ExchangeId;
+use crate::exchange::{ExchangeId, Failure};
+use crate::health::Health;
 use crate::link::LinkId;
 use crate::stats::Block;
 use keyway_engine::{Id, Nanos};
@@ -24,6 +25,12 @@ pub struct Backend {
     pub(crate) label: Arc<str>,
     /// Shared connections, as many as configured.
     pub(crate) links: Vec<LinkId>,
+    /// Redis: as many again that speak RESP3, made when the first client that does has come.
+    pub(crate) links_resp3: Vec<LinkId>,
+    /// Redis: connections of clients in a session, and those that wait for the next one.
+    pub(crate) sessions: Vec<LinkId>,
+    /// Why the last connection was lost.
+    pub(crate) last_failure: Failure,
     /// Connections for large values, made when needed.
     pub(crate) lanes: Vec<LinkId>,
     /// Large requests that wait for a lane.
@@ -31,8 +38,10 @@ pub struct Backend {
     /// Failures since the last reply.
     pub(crate) failures: u32,
     pub(crate) is_down: bool,
-    /// Out of its pool's ring until then.
-    pub(crate) ejected_until: Option<Nanos>,
+    /// Whether its pool takes failing backends out of the ring.
+    pub(crate) may_leave: bool,
+    /// What all workers know of its failures.
+    pub(crate) health: Arc<Health>,
     /// No configuration names it any more: it goes when nothing is owed on it.
     pub(crate) is_retired: bool,
     pub(crate) block: Arc<Block>,
@@ -61,21 +70,31 @@ pub(crate) struct LaneRequest {
 pub(crate) const LANE_QUEUE_MAX: usize = 128;
 
 impl Backend {
-    pub(crate) fn new(identity: Identity, block: Arc<Block>) -> Backend {
+    pub(crate) fn new(identity: Identity, block: Arc<Block>, health: Arc<Health>) -> Backend {
         let label = format!("{}/{}", identity.pool, identity.name).into();
         block.backend.up.set(1);
         Backend {
             identity,
             label,
             links: Vec::new(),
+            links_resp3: Vec::new(),
+            sessions: Vec::new(),
+            last_failure: Failure::Refused,
             lanes: Vec::new(),
             lane_queue: VecDeque::new(),
             failures: 0,
             is_down: false,
-            ejected_until: None,
+            may_leave: false,
+            health,
             is_retired: false,
             block,
         }
+    }
+
+    /// All its connections.
+    pub(crate) fn all_links(&self) -> impl Iterator<Item = LinkId> + use<'_> {
+        let shared = self.links.iter().chain(&self.links_resp3);
+        shared.chain(&self.lanes).chain(&self.sessions).copied()
     }
 
     /// How its connections are to be made and kept.
@@ -113,7 +132,7 @@ mod tests {
         };
         let identity =
             Identity { pool: "p".into(), name: "b".into(), occurrence: 0, address: None, link };
-        Backend { failures, ..Backend::new(identity, Arc::default()) }
+        Backend { failures, ..Backend::new(identity, Arc::default(), Arc::default()) }
     }
 
     #[test]

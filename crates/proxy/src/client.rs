@@ -8,6 +8,7 @@ use crate::exchange::ExchangeId;
 use crate::link::LinkId;
 use crate::local;
 use crate::local::ConnEntry;
+use crate::redis::Redis;
 use keyway_engine::{ConnId, Id, Nanos};
 use std::sync::Arc;
 
@@ -51,6 +52,8 @@ pub struct Client {
     pub(crate) state: State,
     pub(crate) speaks: Speaks,
     pub(crate) session: local::Session,
+    /// What is known of it if it speaks RESP.
+    pub(crate) redis: Option<Box<Redis>>,
     pub(crate) stream: Stream,
     /// Bytes at the front of `partial` that are known to hold no line end.
     pub(crate) scanned: usize,
@@ -68,6 +71,9 @@ pub(crate) enum Speaks {
     Unknown,
     Text,
     Binary,
+    Redis,
+    /// Its first byte will tell, and it may be Redis.
+    Anything,
 }
 
 /// Output that a client gets without asking again.
@@ -142,6 +148,7 @@ impl Client {
             state: State::default(),
             speaks,
             session: local::Session::new(),
+            redis: None,
             stream: Stream::None,
             scanned: 0,
             leaves: "normal",

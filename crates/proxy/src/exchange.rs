@@ -23,22 +23,69 @@ pub enum Failure {
     Refused,
     /// No reply in time.
     TimedOut,
-    /// The connection ended while the reply was owed.
+    /// The connection ended in good order while the reply was owed.
     Closed,
+    /// The connection was broken while the reply was owed.
+    Reset,
+    /// The path of its Unix socket does not exist.
+    NoSocket,
+    /// Its name has no address.
+    Unresolved,
+    /// There is no way to its network.
+    Unreachable,
+    /// No file descriptor or port is left for a connection.
+    Exhausted,
     /// What came was not a reply to what was asked.
     Malformed,
-    /// Too much is queued for the backend already.
+    /// Too much is queued for the backend already, or too many sessions are open.
     Overloaded,
     /// The request or its reply is larger than the limits allow.
     TooLarge,
 }
 
+/// The words in which a client is told of failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// As memcached's proxy.
+    Memcached,
+    /// As twemproxy on a memcached pool.
+    NutcrackerMemcached,
+    /// `-ERR` and the reason.
+    Redis,
+    /// As twemproxy on a Redis pool.
+    NutcrackerRedis,
+}
+
+impl Voice {
+    /// Whether the client speaks RESP.
+    #[inline]
+    pub fn is_redis(self) -> bool {
+        matches!(self, Voice::Redis | Voice::NutcrackerRedis)
+    }
+}
+
+/// The same reason as a line of each of the voices that give reasons.
+macro_rules! reason {
+    ($voice:expr, $words:literal, $nutcracker:literal) => {
+        match $voice {
+            Voice::Redis => concat!("-ERR ", $words, "\r\n").as_bytes(),
+            Voice::NutcrackerRedis => concat!("-ERR ", $nutcracker, "\r\n").as_bytes(),
+            _ => concat!("SERVER_ERROR ", $nutcracker, "\r\n").as_bytes(),
+        }
+    };
+}
+
 impl Failure {
     /// Every failure.
-    pub const ALL: [Failure; 6] = [
+    pub const ALL: [Failure; 11] = [
         Failure::Refused,
         Failure::TimedOut,
         Failure::Closed,
+        Failure::Reset,
+        Failure::NoSocket,
+        Failure::Unresolved,
+        Failure::Unreachable,
+        Failure::Exhausted,
         Failure::Malformed,
         Failure::Overloaded,
         Failure::TooLarge,
@@ -50,20 +97,43 @@ impl Failure {
             Failure::Refused => "refused",
             Failure::TimedOut => "timed out",
             Failure::Closed => "closed",
+            Failure::Reset => "reset",
+            Failure::NoSocket => "no such socket",
+            Failure::Unresolved => "name not resolved",
+            Failure::Unreachable => "unreachable",
+            Failure::Exhausted => "out of file descriptors",
             Failure::Malformed => "malformed reply",
             Failure::Overloaded => "overloaded",
             Failure::TooLarge => "too large",
         }
     }
 
-    /// The line that memcached clients get.
-    pub fn reply(self) -> &'static [u8] {
+    /// The line that clients get. twemproxy's words are those of the C library for the error
+    /// number that it met.
+    pub fn reply(self, voice: Voice) -> &'static [u8] {
+        if voice == Voice::Memcached {
+            return match self {
+                Failure::Overloaded => b"SERVER_ERROR busy\r\n",
+                Failure::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
+                _ => b"SERVER_ERROR backend failure\r\n",
+            };
+        }
         match self {
-            Failure::Refused | Failure::TimedOut | Failure::Closed | Failure::Malformed => {
-                b"SERVER_ERROR backend failure\r\n"
+            Failure::Refused => reason!(voice, "Connection refused", "Connection refused"),
+            Failure::TimedOut => reason!(voice, "Connection timed out", "Connection timed out"),
+            Failure::Closed => reason!(voice, "Connection closed by server", "unknown"),
+            Failure::Reset => {
+                reason!(voice, "Connection reset by peer", "Connection reset by peer")
             }
-            Failure::Overloaded => b"SERVER_ERROR busy\r\n",
-            Failure::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
+            Failure::NoSocket => {
+                reason!(voice, "No such file or directory", "No such file or directory")
+            }
+            Failure::Unresolved => reason!(voice, "Name not resolved", "Host is down"),
+            Failure::Unreachable => reason!(voice, "No route to host", "No route to host"),
+            Failure::Exhausted => reason!(voice, "Too many open files", "Too many open files"),
+            Failure::Malformed => reason!(voice, "Invalid reply from server", "Invalid argument"),
+            Failure::Overloaded => reason!(voice, "busy", "busy"),
+            Failure::TooLarge => reason!(voice, "too large", "too large"),
         }
     }
 }
@@ -86,8 +156,12 @@ pub(crate) struct Asked {
     pub verb: Verb,
     /// Its class, for counters.
     pub class: CommandClass,
-    /// Classic `noreply`: nothing is ever answered.
+    /// How failures are told.
+    pub voice: Voice,
+    /// Classic `noreply`, or `CLIENT REPLY OFF`: nothing is ever answered.
     pub noreply: bool,
+    /// The client speaks RESP3.
+    pub is_resp3: bool,
     /// Meta `q`: the uninteresting outcome is not answered.
     pub quiet: bool,
     /// Bytes of the request with its value.

@@ -7,22 +7,71 @@
 use crate::backend::BackendId;
 use crate::config::RouteId;
 use crate::exchange::{ExchangeId, Failure};
-use crate::link::{Link, Pending, Phase, Shape};
+use crate::link::{Link, LinkId, Pending, Phase, Shape};
 use crate::route::Node;
 use crate::routes::Routes;
 use crate::worker::Worker;
-use keyway_proto::memcached::{Head, ReplyKind, Verb};
+use keyway_proto::memcached::{Cut, Head, ReplyKind, Verb, cut};
+use keyway_proto::resp;
 use std::rc::Rc;
 
 /// A complete request on its way.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Request<'a> {
+pub(crate) enum Request<'a> {
+    /// memcached's text protocol.
+    Text(Text<'a>),
+    /// RESP.
+    Redis(resp::Request<'a>),
+}
+
+impl<'a> Request<'a> {
+    /// Cuts what was rendered before.
+    pub fn again(wire: &'a [u8], is_redis: bool) -> Request<'a> {
+        if is_redis {
+            return Request::Redis(crate::redis::again(wire));
+        }
+        let Cut::Head(head) = cut(wire) else {
+            unreachable!("a request that was cut before is cut again");
+        };
+        Request::Text(Text { head, wire })
+    }
+
+    /// All its bytes.
+    #[inline]
+    pub fn wire(&self) -> &'a [u8] {
+        match self {
+            Request::Text(text) => text.wire,
+            Request::Redis(request) => request.bytes,
+        }
+    }
+
+    /// Whether the bytes can go out as they came.
+    #[inline]
+    fn is_normal(&self) -> bool {
+        match self {
+            Request::Text(text) => text.is_normal(),
+            Request::Redis(request) => request.is_normal,
+        }
+    }
+
+    /// Appends the normal form to `out`.
+    pub fn render(&self, out: &mut Vec<u8>) {
+        match self {
+            Request::Text(text) => text.render(out),
+            Request::Redis(request) => request.render(out),
+        }
+    }
+}
+
+/// A complete request of memcached's text protocol.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text<'a> {
     pub head: Head<'a>,
     /// All its bytes, line end and value included.
     pub wire: &'a [u8],
 }
 
-impl<'a> Request<'a> {
+impl<'a> Text<'a> {
     /// The value with its line end; empty for requests without one.
     #[inline]
     pub fn value(&self) -> &'a [u8] {
@@ -90,28 +139,34 @@ impl Worker {
         route: RouteId,
         request: Request<'_>,
     ) {
+        let text = match request {
+            Request::Text(text) => text,
+            Request::Redis(redis) => return self.dispatch_redis(id, routes, route, redis),
+        };
         match routes.table.node(route) {
             Node::Pool(pool) => {
                 let pool = &routes.pools[*pool];
-                if request.head.more_keys && pool.backends.len() > 1 {
-                    return self.gather(id, routes, route, request);
+                if text.head.more_keys && pool.backends.len() > 1 {
+                    return self.gather(id, routes, route, text);
                 }
-                let index = pool.placement.borrow().choose(request.head.key, || self.random());
-                self.forward(id, pool.backends[index], request);
+                match self.place(pool, text.head.key) {
+                    Some(index) => self.forward(id, pool.backends[index], request),
+                    None => self.fail(id, Failure::Refused),
+                }
             }
-            Node::Store => self.ask_store(id, request),
+            Node::Store => self.ask_store(id, text),
             Node::Null => {
-                let (kind, reply) = nothing_stored(request.head.verb);
+                let (kind, reply) = nothing_stored(text.head.verb);
                 self.emit(id, kind, reply, None, true);
             }
             Node::Error(line) => self.emit(id, ReplyKind::ServerError, line, None, true),
             Node::Policy(_) => self.start_policy(id, routes, route, request),
             Node::Prefix(_) | Node::Command(_) => {
-                if request.head.more_keys && routes.table.depends_on_key(route) {
-                    return self.gather(id, routes, route, request);
+                if text.head.more_keys && routes.table.depends_on_key(route) {
+                    return self.gather(id, routes, route, text);
                 }
-                let class = crate::route::class(&request.head);
-                let leaf = routes.table.resolve(route, class, request.head.key);
+                let class = crate::route::class(&text.head);
+                let leaf = routes.table.resolve(route, class, text.head.key);
                 self.dispatch(id, routes, leaf, request);
             }
         }
@@ -120,33 +175,54 @@ impl Worker {
     /// Queues a request on a connection to this backend, or fails it at once.
     pub(crate) fn forward(&mut self, id: ExchangeId, backend: BackendId, request: Request<'_>) {
         let affinity = self.exchanges.get(id).map_or(0, |exchange| exchange.affinity);
-        let now = self.now;
         let Some(backend) = self.backends.get(backend) else {
             return self.fail(id, Failure::Refused);
         };
         if backend.is_down {
-            return self.fail(id, Failure::Refused);
+            let failure = backend.last_failure;
+            return self.fail(id, failure);
         }
+        // A client always uses the same connection, so that its requests stay in order.
+        let link = backend.links[affinity as usize % backend.links.len()];
+        self.forward_on(id, link, request);
+    }
+
+    /// Queues a request on this connection, or fails it at once.
+    #[inline]
+    pub(crate) fn forward_on(&mut self, id: ExchangeId, link_id: LinkId, request: Request<'_>) {
+        let now = self.now;
+        let mut link = self.links.get_mut(link_id).expect("a backend's links live as long as it");
+        if link.phase == Phase::Idle {
+            self.connect(link_id);
+            link = self.links.get_mut(link_id).expect("connecting keeps shared links");
+        }
+        let backend = self.backends.get(link.backend).expect("a backend outlives its links");
+        let Some(conn) = link.conn.filter(|_| link.is_open()) else {
+            let failure = backend.last_failure;
+            return self.fail(id, failure);
+        };
         let limits = backend.link();
         let (depth_max, timeout) = (limits.depth_max, limits.read_timeout.as_nanos() as u64);
-        // A client always uses the same connection, so that its requests stay in order.
-        let link_id = backend.links[affinity as usize % backend.links.len()];
-        let link = self.links.get_mut(link_id).expect("a backend's links live as long as it does");
-        let Some(conn) = link.conn.filter(|_| link.is_open()) else {
-            return self.fail(id, Failure::Refused);
-        };
-        let queued = self.engine.unsent(conn) + link.waiting.len() + request.wire.len();
+        let bytes = request.wire().len();
+        let queued = self.engine.unsent(conn) + link.waiting.len() + bytes;
+        let counters = &backend.block.backend;
         if link.pending.len() >= depth_max
-            || queued > self.generation.config.limits.backend_bytes_max
+            || queued > self.generation.config.limits.backend_bytes_max.max(bytes)
         {
-            backend.block.backend.overloads.add(1);
+            counters.overloads.add(1);
             return self.fail(id, Failure::Overloaded);
         }
-        backend.block.backend.owed.add(1);
+        counters.owed.add(1);
+        counters.owed_bytes.add(bytes as u64);
+        counters.requests.add(1);
+        counters.request_bytes.add(bytes as u64);
         if link.phase != Phase::Ready {
+            let before = link.waiting.len();
             request.render(&mut link.waiting);
+            counters.waiting.add(1);
+            counters.waiting_bytes.add((link.waiting.len() - before) as u64);
         } else if request.is_normal() {
-            self.engine.write(conn, request.wire);
+            self.engine.write(conn, request.wire());
         } else {
             self.scratch.clear();
             request.render(&mut self.scratch);
@@ -154,7 +230,7 @@ impl Worker {
         }
         if link.pending.is_empty() {
             link.progress = now;
-            if now + timeout < self.next_expiry {
+            if timeout > 0 && now + timeout < self.next_expiry {
                 self.next_expiry = now + timeout;
             }
         }
@@ -165,7 +241,14 @@ impl Worker {
 /// Notes what was asked, so that the reply can be compared with it.
 #[inline]
 pub(crate) fn remember(link: &mut Link, exchange: ExchangeId, request: &Request<'_>) {
-    let head = &request.head;
+    let bytes = u32::try_from(request.wire().len()).unwrap_or(u32::MAX);
+    let head = match request {
+        Request::Text(text) => &text.head,
+        Request::Redis(_) => {
+            let (verb, shape) = (Verb::Unknown, Shape::Resp);
+            return link.pending.push_back(Pending { exchange, verb, shape, asked: 0, bytes });
+        }
+    };
     let (shape, asked) = match head.verb {
         Verb::Get | Verb::Gets | Verb::Gat | Verb::Gats => {
             let keys =
@@ -180,7 +263,7 @@ pub(crate) fn remember(link: &mut Link, exchange: ExchangeId, request: &Request<
         _ if head.verb.carries_value() => (Shape::Stored, 0),
         _ => (Shape::Line, 0),
     };
-    link.pending.push_back(Pending { exchange, verb: head.verb, shape, asked });
+    link.pending.push_back(Pending { exchange, verb: head.verb, shape, asked, bytes });
 }
 
 /// What a server without any items answers.

@@ -5,7 +5,7 @@
 
 use crate::config::RouteId;
 use crate::exchange::{ExchangeId, Failure, RunId};
-use crate::forward::Request;
+use crate::forward::{Request, Text};
 use crate::policy::{Behaviour, Outcome, Target};
 use crate::route::Node;
 use crate::routes::Routes;
@@ -39,12 +39,14 @@ impl Worker {
         id: ExchangeId,
         routes: &Rc<Routes>,
         route: RouteId,
-        request: Request<'_>,
+        request: Text<'_>,
     ) {
-        let (groups, leg_of_key) = self.group_keys(routes, route, &request);
+        let Some((groups, leg_of_key)) = self.group_keys(routes, route, &request) else {
+            return self.fail(id, Failure::Refused);
+        };
         let failure_is_miss = groups.iter().map(|group| group.failure_is_miss).collect();
         let gather = Gather { leg_of_key, failure_is_miss };
-        let run = self.open_run(id, routes, request, Behaviour::Gather(gather));
+        let run = self.open_run(id, routes, Request::Text(request), Behaviour::Gather(gather));
         for group in groups {
             let target = match group.place {
                 (route, Some(index)) => match routes.table.node(route) {
@@ -58,12 +60,13 @@ impl Worker {
         }
     }
 
+    /// The keys by where they live; `None` when one of them has no place now.
     fn group_keys(
         &mut self,
         routes: &Routes,
         route: RouteId,
-        request: &Request<'_>,
-    ) -> (Vec<Group>, Vec<u16>) {
+        request: &Text<'_>,
+    ) -> Option<(Vec<Group>, Vec<u16>)> {
         let head = &request.head;
         let class = crate::route::class(head);
         // `get ` or `gat 60 `: what stands before the first key begins every part.
@@ -76,7 +79,7 @@ impl Worker {
             let mut failure_is_miss = false;
             if let Node::Pool(pool) = routes.table.node(leaf) {
                 let pool = &routes.pools[*pool];
-                place.1 = Some(pool.placement.borrow().choose(key, || self.random()));
+                place.1 = Some(self.place(pool, key)?);
                 failure_is_miss = pool.config.link.multiget_failure_is_miss;
             }
             let known = groups.iter().position(|group| group.place == place);
@@ -97,7 +100,7 @@ impl Worker {
         for group in &mut groups {
             group.wire.extend_from_slice(b"\r\n");
         }
-        (groups, leg_of_key)
+        Some((groups, leg_of_key))
     }
 
     /// All legs of a gathering run have their outcomes: makes one reply of them.

@@ -4,9 +4,9 @@
 //! client. How far is read ahead has limits: replies owed, bytes held, requests per turn.
 
 use crate::client::{ClientId, Speaks, Stream};
-use crate::config::CommandClass;
-use crate::exchange::{Asked, Exchange, ExchangeId, Owner};
-use crate::forward::Request;
+use crate::config::{CommandClass, Compat};
+use crate::exchange::{Asked, Exchange, ExchangeId, Failure, Owner, Voice};
+use crate::forward::{Request, Text};
 use crate::local::{self, Admission, Next};
 use crate::policy::Target;
 use crate::route::{self, Node};
@@ -223,7 +223,11 @@ impl Worker {
                 }
             }
             Speaks::Binary => Cut::Binary,
-            Speaks::Unknown => cut_with(bytes, limits, scanned),
+            Speaks::Redis => return self.redis_request(id, listener, bytes),
+            Speaks::Anything if bytes.first() == Some(&b'*') => {
+                return self.redis_request(id, listener, bytes);
+            }
+            Speaks::Unknown | Speaks::Anything => cut_with(bytes, limits, scanned),
         };
         match cut {
             Cut::Head(head) => {
@@ -402,13 +406,13 @@ impl Worker {
         }
         let class = route::class(&head);
         let leaf = listener.routes.table.resolve(listener.root, class, head.key);
-        let exchange = self.open(id, listener, leaf, &head, class, end);
-        let request = Request { head, wire: &bytes[..end] };
+        let exchange = self.open_text(id, listener, leaf, &head, class, end);
+        let text = Text { head, wire: &bytes[..end] };
         let routes = &listener.routes;
         if head.more_keys && routes.table.depends_on_key(listener.root) {
-            self.gather(exchange, routes, listener.root, request);
+            self.gather(exchange, routes, listener.root, text);
         } else {
-            self.dispatch(exchange, routes, leaf, request);
+            self.dispatch(exchange, routes, leaf, Request::Text(text));
         }
         if self.clients.contains(id) { Step::Took(end) } else { Step::Closed }
     }
@@ -493,19 +497,25 @@ impl Worker {
         let class = route::class(head);
         let Node::Pool(pool) = listener.routes.table.node(leaf) else { return Step::Blocked };
         let pool = &listener.routes.pools[*pool];
-        let index = pool.placement.borrow().choose(head.key, || self.random());
+        let index = self.place(pool, head.key);
         let bytes = head.line_bytes + body as usize;
-        let exchange = self.open(id, listener, leaf, head, class, bytes);
+        let exchange = self.open_text(id, listener, leaf, head, class, bytes);
         let mut line = self.spare();
         let wire = [head.line, b"\r\n"].concat();
-        Request { head: Head { line_bytes: wire.len(), ..*head }, wire: &wire }.render(&mut line);
-        let begun = self.begin_upload(id, exchange, pool.backends[index], &line, body);
+        Text { head: Head { line_bytes: wire.len(), ..*head }, wire: &wire }.render(&mut line);
+        let begun = match index {
+            Some(index) => self.begin_upload(id, exchange, pool.backends[index], &line, body),
+            None => {
+                self.fail(exchange, Failure::Refused);
+                false
+            }
+        };
         self.give_back(line);
         if begun { Step::Took(head.line_bytes) } else { self.swallow(id, head, body) }
     }
 
-    /// Opens an exchange behind those that the client is owed already.
-    fn open(
+    /// Opens an exchange for a text request.
+    fn open_text(
         &mut self,
         id: ClientId,
         listener: &Listener,
@@ -514,14 +524,32 @@ impl Worker {
         class: CommandClass,
         bytes: usize,
     ) -> ExchangeId {
-        let front = self.front(listener, leaf);
+        let voice = match listener.config.compat {
+            Compat::Native => Voice::Memcached,
+            Compat::Nutcracker | Compat::Strict => Voice::NutcrackerMemcached,
+        };
         let asked = Asked {
             verb: head.verb,
             class,
+            voice,
+            is_resp3: false,
             noreply: head.noreply,
             quiet: head.quiet,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
         };
+        self.open(id, listener, leaf, asked)
+    }
+
+    /// Opens an exchange behind those that the client is owed already.
+    #[inline]
+    pub(crate) fn open(
+        &mut self,
+        id: ClientId,
+        listener: &Listener,
+        leaf: usize,
+        asked: Asked,
+    ) -> ExchangeId {
+        let front = self.front(listener, leaf);
         let exchange = self.exchanges.insert(Exchange {
             owner: Owner::Client(id),
             next: None,
@@ -559,7 +587,7 @@ impl Worker {
         reply: &[u8],
     ) {
         let class = route::class(head);
-        let exchange = self.open(id, listener, listener.root, head, class, head.line_bytes);
+        let exchange = self.open_text(id, listener, listener.root, head, class, head.line_bytes);
         self.emit(exchange, kind, reply, None, true);
     }
 
@@ -618,9 +646,10 @@ impl Worker {
             targets.push(Target::Store);
         }
         let class = route::class(&head);
-        let exchange = self.open(id, listener, listener.root, &head, class, head.line_bytes);
+        let exchange = self.open_text(id, listener, listener.root, &head, class, head.line_bytes);
         let wire = [head.line, b"\r\n"].concat();
-        let request = Request { head: Head { line_bytes: wire.len(), ..head }, wire: &wire };
+        let text = Text { head: Head { line_bytes: wire.len(), ..head }, wire: &wire };
+        let request = Request::Text(text);
         if targets.is_empty() {
             self.emit(exchange, ReplyKind::Ok, text::OK, None, true);
         } else {
@@ -630,7 +659,7 @@ impl Worker {
     }
 
     /// Lets the store answer an exchange.
-    pub(crate) fn ask_store(&mut self, id: ExchangeId, request: Request<'_>) {
+    pub(crate) fn ask_store(&mut self, id: ExchangeId, request: Text<'_>) {
         let ctx = local::Context {
             store: &self.store,
             shared: &self.shared,

@@ -9,8 +9,8 @@
 use crate::backend::{Backend, BackendId, LANE_QUEUE_MAX, LaneRequest};
 use crate::client::{ClientId, Upload};
 use crate::exchange::{ExchangeId, Failure, Owner};
-use crate::forward::{Request, remember};
-use crate::link::{Link, LinkId, Phase, Shape};
+use crate::forward::{Request, Text, remember};
+use crate::link::{Link, LinkId, Phase, Role, Shape};
 use crate::worker::Worker;
 use keyway_engine::Id;
 use keyway_proto::memcached::{Cut, ReplyCut, Verb, cut, cut_reply};
@@ -30,7 +30,7 @@ impl Worker {
     ) -> bool {
         let Some(link) = self.links.get(id) else { return false };
         let Some(pending) = link.pending.front().copied() else { return false };
-        if link.is_lane || value <= self.generation.config.limits.large_value_bytes {
+        if link.is_lane() || value <= self.generation.config.limits.large_value_bytes {
             return false;
         }
         let Some(backend) = self.backends.get(link.backend) else { return false };
@@ -57,7 +57,7 @@ impl Worker {
             Shape::MetaGet if may_repeat(link.asked.front(pending.asked)) => {
                 let line = [link.asked.front(pending.asked), b"\r\n"].concat();
                 let Cut::Head(head) = cut(&line) else { return false };
-                Request { head, wire: &line }.render(&mut wire);
+                Text { head, wire: &line }.render(&mut wire);
             }
             _ => return false,
         }
@@ -111,25 +111,26 @@ impl Worker {
         if backend.lanes.len() >= backend.link().large_lanes_max {
             return None;
         }
-        let lane = self.links.insert(Link::new(backend_id, Phase::Idle, true));
+        let lane = self.links.insert(Link::new(backend_id, Phase::Idle, Role::Lane));
         self.backend(backend_id).lanes.push(lane);
         Some(lane)
     }
 
     fn use_lane(&mut self, lane: LinkId, exchange: ExchangeId, wire: &[u8]) {
-        let Cut::Head(head) = cut(wire) else {
-            unreachable!("a lane is given whole requests");
-        };
         let now = self.now;
         let link = self.links.get_mut(lane).expect("a free lane was just found");
         link.tenant = Some(exchange);
         link.progress = now;
-        remember(link, exchange, &Request { head, wire });
+        remember(link, exchange, &Request::again(wire, false));
         let backend_id = link.backend;
         self.send_on_lane(lane, wire);
         let backend = self.backend(backend_id);
         backend.block.backend.large_lanes.add(1);
-        backend.block.backend.owed.add(1);
+        let counters = &backend.block.backend;
+        counters.owed.add(1);
+        counters.owed_bytes.add(wire.len() as u64);
+        counters.requests.add(1);
+        counters.request_bytes.add(wire.len() as u64);
         let due = now + backend.link().read_timeout.as_nanos() as u64;
         self.expire_by(due);
     }
@@ -150,8 +151,11 @@ impl Worker {
     /// A lane (or a link of a retired backend) has answered its request.
     pub(crate) fn link_idle(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
+        if link.role == Role::Session {
+            return self.session_answered(id);
+        }
         let backend_id = link.backend;
-        let is_lane = link.is_lane;
+        let is_lane = link.is_lane();
         if link.upload_left > 0 {
             // It answered before it had the whole value: what it takes the next bytes for is open.
             self.close_lane(id);
@@ -199,7 +203,9 @@ impl Worker {
         if let Some(conn) = link.conn.take() {
             self.engine.close(conn);
         }
-        self.backend(backend_id).block.backend.connections.sub(1);
+        let counters = &self.backend(backend_id).block.backend;
+        counters.connections.sub(1);
+        counters.sockets.sub(1);
         self.lane_lost(id);
     }
 
@@ -238,7 +244,7 @@ impl Worker {
     /// when it is the client's turn to get this reply, what is held when it is not.
     pub(crate) fn slow_down_lane(&mut self, id: LinkId, exchange: ExchangeId) {
         let Some(link) = self.links.get(id) else { return };
-        if !link.is_lane || link.paused {
+        if !link.is_lane() || link.paused {
             return;
         }
         let Some((client_id, outlet)) = self.outlet_of(exchange) else { return };

@@ -5,9 +5,12 @@
 //! everyone who waits on it gets an error. Pure state; `connect`, `forward` and `replies` use it.
 
 use crate::backend::BackendId;
+use crate::client::ClientId;
 use crate::exchange::ExchangeId;
 use keyway_engine::{ConnId, Id, Nanos};
 use keyway_proto::memcached::{ReplyHead, ReplyKind, Verb};
+use keyway_proto::resp::Version;
+use keyway_proto::resp::reply::Follow;
 use std::collections::VecDeque;
 
 /// Names a link; stale names find nothing.
@@ -19,8 +22,11 @@ pub struct Link {
     pub(crate) backend: BackendId,
     pub(crate) conn: Option<ConnId>,
     pub(crate) phase: Phase,
-    /// A lane carries one exchange at a time; other links are shared by all clients.
-    pub(crate) is_lane: bool,
+    pub(crate) role: Role,
+    /// It speaks RESP.
+    pub(crate) is_redis: bool,
+    /// Redis: it speaks RESP3.
+    pub(crate) is_resp3: bool,
     /// The exchange that a lane is at work for.
     pub(crate) tenant: Option<ExchangeId>,
     /// Requests whose replies are owed, oldest first.
@@ -35,8 +41,31 @@ pub struct Link {
     pub(crate) progress: Nanos,
     /// Bytes of a value that the server still expects on this lane.
     pub(crate) upload_left: u64,
+    /// Answers that are still to come to the first words on it.
+    pub(crate) greetings: u32,
+    /// Redis: how far the oldest reply has been read.
+    pub(crate) follow: Follow,
+    /// Redis: a part of the oldest reply has been handed on.
+    pub(crate) is_begun: bool,
+    /// The client that a session belongs to; a session without one is free.
+    pub(crate) client: Option<ClientId>,
+    /// Messages of subscriptions come on it, and nothing is owed.
+    pub(crate) is_subscribed: bool,
+    /// The client waits as long as it takes: a blocking command, a subscription.
+    pub(crate) is_patient: bool,
     /// Reading is stopped for the sake of a slow client; the time-out does not run.
     pub(crate) paused: bool,
+}
+
+/// Who uses a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// All clients.
+    Shared,
+    /// One exchange with a large value at a time.
+    Lane,
+    /// One client in a session: a transaction, a subscription, a blocking command.
+    Session,
 }
 
 /// Where a link stands.
@@ -48,7 +77,8 @@ pub(crate) enum Phase {
     Idle,
     /// The kernel is connecting.
     Connecting { since: Nanos },
-    /// `version` was sent, its answer decides.
+    /// The first words were sent (`version`; for Redis `AUTH`, `SELECT`, `HELLO`, `PING`), the
+    /// answers decide.
     Validating { since: Nanos },
     /// In use.
     Ready,
@@ -64,6 +94,8 @@ pub(crate) struct Pending {
     pub shape: Shape,
     /// Bytes in the log of what was asked.
     pub asked: u32,
+    /// Bytes of the request.
+    pub bytes: u32,
 }
 
 /// How a reply is read, and what is in the log for it.
@@ -79,6 +111,8 @@ pub(crate) enum Shape {
     Probe,
     /// One line; the log has nothing.
     Line,
+    /// A reply of a Redis server; the log has nothing.
+    Resp,
     /// One line after a value was sent: an error means that the value may not have been swallowed.
     Stored,
     /// As `Stored`; the log has the key and the opaque.
@@ -153,12 +187,14 @@ impl AskedLog {
 const COMPACT_BYTES: usize = 16 << 10;
 
 impl Link {
-    pub(crate) fn new(backend: BackendId, phase: Phase, is_lane: bool) -> Link {
+    pub(crate) fn new(backend: BackendId, phase: Phase, role: Role) -> Link {
         Link {
             backend,
             conn: None,
             phase,
-            is_lane,
+            role,
+            is_redis: false,
+            is_resp3: false,
             tenant: None,
             pending: VecDeque::new(),
             asked: AskedLog::default(),
@@ -167,6 +203,12 @@ impl Link {
             waiting: Vec::new(),
             progress: 0,
             upload_left: 0,
+            greetings: 0,
+            follow: Follow::new(Version::Two),
+            is_begun: false,
+            client: None,
+            is_subscribed: false,
+            is_patient: false,
             paused: false,
         }
     }
@@ -225,6 +267,12 @@ impl Link {
         Some(pending)
     }
 
+    /// Whether it carries one exchange at a time.
+    #[inline]
+    pub(crate) fn is_lane(&self) -> bool {
+        self.role == Role::Lane
+    }
+
     /// Whether the link can take a request now, even if it has to wait for its connection.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
@@ -264,10 +312,16 @@ mod tests {
     use super::*;
 
     fn link_that_asked(keys: &[u8]) -> Link {
-        let mut link = Link::new(Id::from_bits(0), Phase::Ready, false);
+        let mut link = Link::new(Id::from_bits(0), Phase::Ready, Role::Shared);
         let asked = link.asked.push(keys);
         let (exchange, verb) = (Id::from_bits(7), Verb::Get);
-        link.pending.push_back(Pending { exchange, verb, shape: Shape::Retrieval, asked });
+        link.pending.push_back(Pending {
+            exchange,
+            verb,
+            shape: Shape::Retrieval,
+            asked,
+            bytes: 0,
+        });
         link
     }
 

@@ -10,11 +10,12 @@ use crate::config::RouteId;
 use crate::exchange::{Asked, Exchange, ExchangeId, Failure, Owner, RunId, is_error};
 use crate::forward::Request;
 use crate::gather::Gather;
+use crate::redis::{Split, Whole};
 use crate::route::{Node, Policy};
 use crate::routes::Routes;
 use crate::worker::Worker;
 use keyway_engine::Chunk;
-use keyway_proto::memcached::{Cut, ReplyKind, cut};
+use keyway_proto::memcached::ReplyKind;
 use std::rc::Rc;
 
 /// One policy at work on one request.
@@ -45,6 +46,10 @@ pub(crate) enum Behaviour {
     Policy(RouteId),
     /// A multi-key retrieval in parts.
     Gather(Gather),
+    /// A Redis command whose keys live in several places.
+    Split(Split),
+    /// A Redis command for all servers.
+    Whole(Whole),
     /// The same to all of these backends (and the store), answered by the worst.
     Everywhere,
 }
@@ -115,6 +120,14 @@ fn is_negative(kind: ReplyKind) -> bool {
 }
 
 impl Worker {
+    /// Lets the store answer a leg.
+    fn dispatch_to_store(&mut self, id: ExchangeId, request: Request<'_>) {
+        match request {
+            Request::Text(text) => self.ask_store(id, text),
+            Request::Redis(redis) => self.ask_store_redis(id, redis),
+        }
+    }
+
     /// Begins the policy of `route` for an exchange.
     pub(crate) fn start_policy(
         &mut self,
@@ -195,10 +208,8 @@ impl Worker {
     /// Starts a leg with a request of its own, in normal form.
     pub(crate) fn start_leg_with(&mut self, run_id: RunId, target: Target, wire: &[u8]) {
         let Some(run) = self.runs.get_mut(run_id) else { return };
-        let Cut::Head(head) = cut(wire) else {
-            unreachable!("a request that was cut before is cut again");
-        };
         let parent = self.exchanges.get(run.exchange).expect("a run ends with its exchange");
+        let request = Request::again(wire, parent.asked.voice.is_redis());
         let asked =
             Asked { noreply: false, quiet: false, bytes: wire.len() as u32, ..parent.asked };
         let (affinity, started) = (parent.affinity, parent.started);
@@ -220,11 +231,10 @@ impl Worker {
         });
         let run = self.runs.get_mut(run_id).expect("the run was found above");
         run.legs.push(Leg { exchange: Some(leg), outcome: None, reply: Vec::new() });
-        let request = Request { head, wire };
         match target {
             Target::Route(route) => self.dispatch(leg, &routes, route, request),
             Target::Backend(backend) => self.forward(leg, backend, request),
-            Target::Store => self.ask_store(leg, request),
+            Target::Store => self.dispatch_to_store(leg, request),
         }
     }
 
@@ -347,7 +357,11 @@ impl Worker {
                 }
             }
             Step::Finish(number) => self.finish_run(id, number),
-            Step::Merge => self.merge(id),
+            Step::Merge => match self.runs.get(id).map(|run| &run.behaviour) {
+                Some(Behaviour::Split(_)) => self.merge_split(id),
+                Some(Behaviour::Whole(_)) => self.merge_whole(id),
+                _ => self.merge(id),
+            },
         }
     }
 
@@ -457,12 +471,8 @@ fn accepts_early(run: &Run, kind: ReplyKind) -> bool {
 
 fn next_step(run: &Run) -> Step {
     match &run.behaviour {
-        Behaviour::Gather(_) => {
-            if run.legs.iter().all(|leg| leg.outcome.is_some()) {
-                Step::Merge
-            } else {
-                Step::Wait
-            }
+        Behaviour::Gather(_) | Behaviour::Split(_) | Behaviour::Whole(_) => {
+            if run.legs.iter().all(|leg| leg.outcome.is_some()) { Step::Merge } else { Step::Wait }
         }
         Behaviour::Everywhere => worst_of_all(run),
         Behaviour::Policy(route) => match run.routes.table.node(*route) {

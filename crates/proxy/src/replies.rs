@@ -5,7 +5,7 @@
 //! was asked closes the connection: at the first doubt nobody gets anything from it any more.
 
 use crate::exchange::{Failure, is_error, is_miss};
-use crate::link::{Body, LinkId, Phase, Shape};
+use crate::link::{Body, LinkId, Phase, Role, Shape};
 use crate::worker::Worker;
 use keyway_engine::Chunk;
 use keyway_proto::memcached::{ReplyCut, ReplyHead, ReplyKind, Verb, cut_reply};
@@ -15,7 +15,7 @@ use keyway_proto::memcached::{ReplyCut, ReplyHead, ReplyKind, Verb, cut_reply};
 const WAIT_BYTES_MAX: usize = 8 << 10;
 
 /// How reading a link's bytes goes on.
-enum Next {
+pub(crate) enum Next {
     /// So many bytes were used.
     Used(usize),
     /// Nothing can be done until more bytes arrive.
@@ -70,6 +70,9 @@ impl Worker {
 
     fn read_reply(&mut self, id: LinkId, bytes: &[u8], at: usize, chunk: Option<&Chunk>) -> Next {
         let Some(link) = self.links.get_mut(id) else { return Next::Gone };
+        if link.is_redis {
+            return self.read_resp(id, bytes, at, chunk);
+        }
         let Some(pending) = link.pending.front() else {
             // Bytes that nobody asked for.
             return self.out_of_step(id);
@@ -279,7 +282,7 @@ impl Worker {
 
     /// The oldest request has all of its reply.
     #[inline]
-    fn give(
+    pub(crate) fn give(
         &mut self,
         id: LinkId,
         kind: ReplyKind,
@@ -306,8 +309,12 @@ impl Worker {
         let pending = link.answered().expect("a reply answers the oldest pending request");
         let backend = self.backends.get_mut(link.backend).expect("a backend outlives its links");
         backend.failures = 0;
+        if backend.may_leave {
+            backend.health.succeed();
+        }
         let block = &backend.block;
         block.backend.owed.sub(1);
+        block.backend.owed_bytes.sub(u64::from(pending.bytes));
         if let Some(exchange) = self.exchanges.get(pending.exchange) {
             let class = &block.classes[exchange.asked.class as usize];
             class.requests.add(1);
@@ -322,14 +329,14 @@ impl Worker {
                 class.hits.add(1);
             }
         }
-        if link.is_lane || backend.is_retired {
+        if link.role != Role::Shared || backend.is_retired {
             self.link_idle(id);
         }
         Some(pending.exchange)
     }
 
     /// Closes a link whose bytes are not the answer to what was asked on it.
-    fn out_of_step(&mut self, id: LinkId) -> Next {
+    pub(crate) fn out_of_step(&mut self, id: LinkId) -> Next {
         self.lose_link(id, Failure::Malformed);
         Next::Gone
     }

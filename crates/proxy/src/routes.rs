@@ -6,14 +6,17 @@
 use crate::backend::{Backend, BackendId, Identity};
 use crate::config::{self, RouteId};
 use crate::events::Event as Report;
-use crate::link::{Link, Phase};
+use crate::health::Health;
+use crate::link::{Link, Phase, Role};
 use crate::pool::Placement;
 use crate::route::Table;
 use crate::setup::Generation;
 use crate::stats::Scope;
 use crate::worker::Worker;
+use keyway_engine::Nanos;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The route table and the pools that it leads to.
 #[derive(Debug)]
@@ -34,6 +37,43 @@ pub(crate) struct Pool {
     pub backends: Vec<BackendId>,
     /// Changes when a backend is ejected or returns.
     pub placement: RefCell<Placement>,
+    /// What all workers know of the backends, in the same order.
+    health: Vec<Arc<Health>>,
+    ring: Cell<Ring>,
+}
+
+/// Which ring a placement was made for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ring {
+    /// Epoch of the pool's health.
+    epoch: u64,
+    /// When the first backend that is out may be tried again; 0 with none out.
+    next_return: Nanos,
+    /// All are out, and requests are refused.
+    is_empty: bool,
+}
+
+impl Pool {
+    /// Whether the placement still fits what is known of the backends.
+    #[inline]
+    fn is_current(&self, now: Nanos) -> bool {
+        let ring = self.ring.get();
+        let epoch = self.health.first().map_or(0, |health| health.epoch());
+        ring.epoch == epoch && (ring.next_return == 0 || now <= ring.next_return)
+    }
+
+    /// Makes the placement anew from the backends that are in.
+    fn rebuild(&self, ejection: &config::Ejection) {
+        let epoch = self.health.first().map_or(0, |health| health.epoch());
+        let waits = self.health.iter().filter_map(|health| health.out_until());
+        let next_return = waits.min().unwrap_or(0);
+        let is_empty = self.health.iter().all(|health| !health.is_in());
+        self.placement.replace(Placement::new(&self.config, |at| self.health[at].is_in()));
+        // With a heartbeat it is not a request that tries first, and servers that are down refuse
+        // by themselves.
+        let next_return = if ejection.heartbeat { 0 } else { next_return };
+        self.ring.set(Ring { epoch, next_return, is_empty: is_empty && !ejection.heartbeat });
+    }
 }
 
 /// Failovers that a route may save up, in hundredths: a short outage passes whatever the budget.
@@ -94,32 +134,87 @@ impl Worker {
                 self.identities.push((identity, id));
                 backends.push(id);
             }
-            let placement = RefCell::new(self.placement(pool, &backends));
-            pools.push(Pool { config: pool.clone(), backends, placement });
+            pools.push(self.pool(pool, backends));
         }
         let names = config.routes.iter().map(|route| route.name.clone()).collect();
         let budgets = config.routes.iter().map(|_| Cell::new(None)).collect();
         Routes { table: Table::new(config), pools, names, budgets }
     }
 
-    fn placement(&self, pool: &config::Pool, backends: &[BackendId]) -> Placement {
-        Placement::new(pool, |index| {
-            self.backends
-                .get(backends[index])
-                .is_some_and(|backend| backend.ejected_until.is_none())
-        })
+    fn pool(&mut self, config: &config::Pool, backends: Vec<BackendId>) -> Pool {
+        let may_leave = config.ejection.is_some();
+        let health: Vec<Arc<Health>> = backends
+            .iter()
+            .map(|id| {
+                let backend = self.backend(*id);
+                backend.may_leave = may_leave;
+                backend.health.clone()
+            })
+            .collect();
+        let placement = RefCell::new(Placement::new(config, |_| true));
+        let pool =
+            Pool { config: config.clone(), backends, placement, health, ring: Cell::default() };
+        if let Some(ejection) = &config.ejection {
+            pool.rebuild(ejection);
+        }
+        pool
+    }
+
+    /// The position of the backend of `pool` that has this key; `None` while all are out.
+    #[inline]
+    pub(crate) fn place(&mut self, pool: &Pool, key: &[u8]) -> Option<usize> {
+        if let Some(ejection) = &pool.config.ejection
+            && !pool.is_current(self.now)
+        {
+            self.refresh(pool, ejection);
+        }
+        if pool.ring.get().is_empty {
+            return None;
+        }
+        Some(pool.placement.borrow().choose(key, || self.random()))
+    }
+
+    /// The ring has changed, or a backend that is out may be tried again.
+    #[cold]
+    fn refresh(&mut self, pool: &Pool, ejection: &config::Ejection) {
+        if !ejection.heartbeat {
+            for (id, health) in pool.backends.iter().zip(&pool.health) {
+                if health.bring_back(self.now) {
+                    self.report_return(*id);
+                }
+            }
+        }
+        pool.rebuild(ejection);
+        for (id, health) in pool.backends.iter().zip(&pool.health) {
+            self.backend(*id).block.backend.ejected.set(u64::from(!health.is_in()));
+        }
+    }
+
+    fn report_return(&mut self, id: BackendId) {
+        let label = self.backend(id).label.clone();
+        self.report(Report::Returned { backend: label });
     }
 
     /// Makes a backend and starts its connections.
     fn open_backend(&mut self, identity: Identity) -> BackendId {
         let scope = Scope::Backend { pool: identity.pool.clone(), backend: identity.name.clone() };
         let block = self.registry.block(self.index, &scope);
-        let connections = identity.link.connections.max(1);
-        let id = self.backends.insert(Backend::new(identity, block));
-        for _ in 0..connections {
-            let link = self.links.insert(Link::new(id, Phase::Idle, false));
+        let clinic = self.registry.clinic();
+        let health = clinic.server(&identity.pool, &identity.name, identity.occurrence);
+        let link = &identity.link;
+        let connections = link.connections.max(1);
+        let at_start = match (link.on_demand, link.preconnect) {
+            (false, _) => connections,
+            (true, true) => 1,
+            (true, false) => 0,
+        };
+        let id = self.backends.insert(Backend::new(identity, block, health));
+        for number in 0..connections {
+            let link = self.links.insert(Link::new(id, Phase::Idle, Role::Shared));
             self.backend(id).links.push(link);
-            self.connect(link);
+            if number < at_start {
+                self.connect(link);
+            }
         }
         id
     }
@@ -145,61 +240,66 @@ impl Worker {
     /// Closes a retired backend once nothing is owed on it.
     pub(crate) fn close_if_retired(&mut self, id: BackendId) {
         let Some(backend) = self.backends.get(id) else { return };
-        let mut links = backend.links.iter().chain(&backend.lanes);
-        let links_idle = links.all(|link| {
-            let link = self.links.get(*link);
-            link.is_none_or(|link| link.pending.is_empty() && link.tenant.is_none())
+        let links_idle = backend.all_links().all(|link| {
+            let link = self.links.get(link);
+            let is_free = |link: &Link| link.tenant.is_none() && link.client.is_none();
+            link.is_none_or(|link| link.pending.is_empty() && is_free(link))
         });
-        if !backend.is_retired || !links_idle || !backend.lane_queue.is_empty() {
+        let is_idle = links_idle && backend.lane_queue.is_empty();
+        if !backend.is_retired || !is_idle {
             return;
         }
         if let Some(backend) = self.backends.remove(id) {
             backend.block.backend.up.set(0);
             backend.block.backend.connections.set(0);
-            for link in backend.links.into_iter().chain(backend.lanes) {
+            for link in backend.all_links() {
                 if let Some(conn) = self.links.remove(link).and_then(|link| link.conn) {
+                    backend.block.backend.sockets.sub(1);
                     self.engine.close(conn);
                 }
             }
         }
     }
 
-    /// Takes a failing backend out of the rings it is in, if its pool is configured so.
-    pub(crate) fn eject(&mut self, id: BackendId) {
-        let routes = self.routes.clone();
-        let Some(pool) = routes.pools.iter().find(|pool| pool.backends.contains(&id)) else {
-            return;
-        };
-        let Some(ejection) = pool.config.ejection else { return };
-        let until = self.now + ejection.retry.as_nanos() as u64;
-        let backend = self.backend(id);
-        if backend.ejected_until.replace(until).is_some() {
+    /// A connection to a backend was lost: takes the backend out of its pool's ring once that has
+    /// happened too often.
+    pub(crate) fn count_for_ring(&mut self, id: BackendId, was_idle_close: bool) {
+        if !self.backend(id).may_leave {
             return;
         }
-        backend.block.backend.ejected.set(1);
+        let routes = self.routes.clone();
+        let pool = routes.pools.iter().find(|pool| pool.backends.contains(&id));
+        let Some(pool) = pool else { return };
+        let Some(ejection) = pool.config.ejection else { return };
+        if was_idle_close && !ejection.counts_idle_close {
+            return;
+        }
+        let now = self.now;
+        let backend = self.backend(id);
+        if !backend.health.fail(&ejection, now) {
+            return;
+        }
         let label = backend.label.clone();
-        pool.placement.replace(self.placement(&pool.config, &pool.backends));
-        self.expire_by(until);
+        self.refresh(pool, &ejection);
+        self.expire_by(now + ejection.retry.as_nanos().min(1 << 62) as u64);
         self.report(Report::Ejected { backend: label });
     }
 
-    /// Puts ejected backends back whose time is over and that answer again; a backend that does not
-    /// answer stays out, since its validation is the heartbeat.
+    /// Puts ejected backends back whose time is over and that answer again: their validation is the
+    /// heartbeat. Without one it is a request that tries, in `place`.
     pub(crate) fn return_ejected(&mut self) {
         let routes = self.routes.clone();
-        for pool in routes.pools.iter().filter(|pool| pool.config.ejection.is_some()) {
-            for id in &pool.backends {
-                let now = self.now;
-                let backend = self.backend(*id);
-                match backend.ejected_until {
-                    Some(until) if until <= now && !backend.is_down => {}
-                    _ => continue,
+        for pool in &routes.pools {
+            let Some(ejection) = pool.config.ejection.filter(|ejection| ejection.heartbeat) else {
+                continue;
+            };
+            for (id, health) in pool.backends.iter().zip(&pool.health) {
+                if !health.is_in() && !self.backend(*id).is_down && health.bring_back(self.now) {
+                    self.report_return(*id);
                 }
-                backend.ejected_until = None;
-                backend.block.backend.ejected.set(0);
-                let label = backend.label.clone();
-                pool.placement.replace(self.placement(&pool.config, &pool.backends));
-                self.report(Report::Returned { backend: label });
+            }
+            if !pool.is_current(self.now) {
+                self.refresh(pool, &ejection);
             }
         }
     }

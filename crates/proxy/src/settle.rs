@@ -113,10 +113,15 @@ impl Worker {
         if client.head.is_none() {
             client.tail = None;
         }
+        let has_pushes = client.redis.as_ref().is_some_and(|redis| !redis.pushes.is_empty());
         if client.state.blocked && !client.state.queued && client.has_window() {
             client.state.queued = true;
             self.queue.push_back(client_id);
         }
+        if has_pushes {
+            self.send_pushes(client_id);
+        }
+        let client = self.clients.get_mut(client_id).expect("the client is being served");
         if client.state.closing && client.owed == 0 {
             return self.finish_client(client_id);
         }
@@ -223,7 +228,8 @@ impl Worker {
                     client.held_bytes -= held.len();
                     self.held_bytes -= held.len();
                 }
-                self.emit(id, ReplyKind::ServerError, failure.reply(), None, true);
+                let reply = failure.reply(exchange.asked.voice);
+                self.emit(id, ReplyKind::ServerError, reply, None, true);
             }
             Owner::Leg(run, number) => self.leg_failed(run, number, id, failure),
             Owner::Nobody => self.drop_exchange(id),

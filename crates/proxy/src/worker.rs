@@ -61,6 +61,8 @@ pub struct Worker {
     pub(crate) streams: Vec<ClientId>,
     /// Replies of the embedded store are made here.
     pub(crate) output: Output,
+    /// Answers to Redis commands about the connection are made here.
+    pub(crate) answer: Vec<u8>,
     /// Requests are brought into their normal form here.
     pub(crate) scratch: Vec<u8>,
     /// Empty buffers for reuse.
@@ -168,6 +170,7 @@ impl Worker {
             ready: VecDeque::new(),
             streams: Vec::new(),
             output: Output::new(),
+            answer: Vec::new(),
             scratch: Vec::new(),
             spares: Vec::new(),
             held_bytes: 0,
@@ -307,7 +310,8 @@ impl Worker {
             config::Protocol::Memcached => Speaks::Unknown,
             config::Protocol::MemcachedText => Speaks::Text,
             config::Protocol::MemcachedBinary => Speaks::Binary,
-            config::Protocol::Redis | config::Protocol::Auto => Speaks::Unknown,
+            config::Protocol::Redis => Speaks::Redis,
+            config::Protocol::Auto => Speaks::Anything,
         };
         let now = self.now;
         let id = self.clients.insert(Client::new(conn, key, speaks, entry, now));
@@ -539,6 +543,9 @@ impl Worker {
         for lane in client.stalled_lanes {
             self.resume_lane(lane);
         }
+        if let Some(redis) = &client.redis {
+            self.end_sessions(id, redis);
+        }
         self.counters.clients.set(self.clients.len() as u64);
     }
 
@@ -577,9 +584,13 @@ impl Worker {
     fn link_closed(&mut self, id: LinkId, reason: CloseReason) {
         use crate::exchange::Failure;
         let failure = match reason {
-            CloseReason::Eof | CloseReason::Reset | CloseReason::Finished => Failure::Closed,
+            CloseReason::Eof | CloseReason::Finished => Failure::Closed,
+            CloseReason::Reset => Failure::Reset,
             CloseReason::TimedOut => Failure::TimedOut,
-            _ => Failure::Refused,
+            CloseReason::Missing => Failure::NoSocket,
+            CloseReason::Unreachable => Failure::Unreachable,
+            CloseReason::Exhausted => Failure::Exhausted,
+            CloseReason::Refused | CloseReason::Other(_) => Failure::Refused,
         };
         if let Some(link) = self.links.get_mut(id) {
             link.conn = None;

@@ -526,7 +526,7 @@ fn waiting(error: std::io::Error) -> String {
 
 fn reason_text(reason: CloseReason) -> String {
     match reason {
-        CloseReason::Refused => "nothing listens there".into(),
+        CloseReason::Refused | CloseReason::Missing => "nothing listens there".into(),
         CloseReason::TimedOut => "no answer".into(),
         CloseReason::Unreachable => "no way there".into(),
         CloseReason::Exhausted => "no file descriptors or ports left".into(),

@@ -1,0 +1,554 @@
+//! From bytes of a RESP client to begun exchanges.
+//!
+//! The counterpart of `crate::intake` for RESP: a request is cut, answered at once if it is about
+//! the connection (`answers`), and otherwise goes to the store, a server, or a session.
+
+use crate::backend::BackendId;
+use crate::client::{ClientId, Speaks};
+use crate::config::{CommandClass, Compat};
+use crate::exchange::{Asked, ExchangeId, Voice};
+use crate::forward::Request;
+use crate::intake::Step;
+use crate::local;
+use crate::redis::answers::{self, Outcome};
+use crate::redis::dispatch::{CROSSED, NO_KEY};
+use crate::redis::everywhere::Whole;
+use crate::redis::session::Transaction;
+use crate::redis::{Pinned, Redis, again};
+use crate::worker::{Listener, Worker};
+use keyway_proto::memcached::{ReplyKind, Verb};
+use keyway_proto::resp::command::{Command, Count};
+use keyway_proto::resp::request::Grammar;
+use keyway_proto::resp::{self, Cut, Kind, Limits, Verb as RedisVerb};
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What deletes everything and is not allowed on this listener.
+const NO_FLUSH: &[u8] =
+    b"-ERR flushing is not allowed on this listener; add \"flush\" to its `allow`\r\n";
+/// A request that is larger than the limit.
+const TOO_LARGE: &[u8] = b"-ERR Protocol error: request is larger than request_bytes_max\r\n";
+/// What a transaction cannot contain.
+const NOT_IN_MULTI: &[u8] = b"-ERR Command not allowed inside a transaction\r\n";
+
+impl Worker {
+    /// One RESP request off the front of `bytes`.
+    pub(crate) fn redis_request(
+        &mut self,
+        id: ClientId,
+        listener: &Rc<Listener>,
+        bytes: &[u8],
+    ) -> Step {
+        let now_seconds = self.store_now().seconds;
+        let client = self.clients.get_mut(id).expect("consume found the client");
+        client.speaks = Speaks::Redis;
+        let asks_auth = !listener.config.users.is_empty();
+        let number = u64::from(client.entry.number);
+        let redis = client.redis.get_or_insert_with(|| {
+            Box::new(Redis::new(answers::Session::new(number, now_seconds, asks_auth)))
+        });
+        let is_native = listener.config.compat == Compat::Native;
+        let request_bytes_max = self.generation.config.limits.request_bytes_max;
+        let limits = Limits {
+            bulk_bytes_max: request_bytes_max,
+            is_authenticated: redis.session.is_authenticated(),
+            grammar: if is_native { Grammar::Redis } else { Grammar::Nutcracker },
+            ..Limits::REDIS
+        };
+        match resp::request::cut(bytes, &limits, &mut redis.progress) {
+            Cut::Request(request) => self.redis_begin(id, listener, request),
+            Cut::Inline(inline) => {
+                let mut wire = self.spare();
+                inline.render(&mut wire);
+                let step = self.redis_begin(id, listener, again(&wire));
+                self.give_back(wire);
+                match step {
+                    Step::Took(_) => Step::Took(inline.bytes),
+                    other => other,
+                }
+            }
+            Cut::Nothing { bytes, .. } => Step::Took(bytes),
+            Cut::Partial => {
+                let wanted = redis.progress.bytes_wanted();
+                if wanted > request_bytes_max {
+                    return self.redis_malformed(id, listener, TOO_LARGE);
+                }
+                Step::Wait(wanted.saturating_sub(bytes.len()))
+            }
+            Cut::Malformed(_) if !is_native => self.drop_client(id),
+            Cut::Malformed(malformed) => {
+                let mut reason = self.spare();
+                malformed.render(&mut reason);
+                let step = self.redis_malformed(id, listener, &reason);
+                self.give_back(reason);
+                step
+            }
+        }
+    }
+
+    /// Bytes that are no request: says so and takes no more.
+    fn redis_malformed(&mut self, id: ClientId, listener: &Listener, reason: &[u8]) -> Step {
+        self.counters.malformed.add(1);
+        let asked = asked(listener, false, false, CommandClass::Other, 0);
+        let exchange = self.open(id, listener, listener.root, asked);
+        self.emit(exchange, ReplyKind::ServerError, reason, None, true);
+        self.finish_client(id);
+        Step::Closed
+    }
+
+    /// Closes a client without a word, as twemproxy does.
+    fn drop_client(&mut self, id: ClientId) -> Step {
+        self.counters.malformed.add(1);
+        if let Some(client) = self.clients.get_mut(id) {
+            client.leaves = "error";
+        }
+        self.close_client(id);
+        Step::Closed
+    }
+
+    fn redis_begin(
+        &mut self,
+        id: ClientId,
+        listener: &Rc<Listener>,
+        request: resp::Request<'_>,
+    ) -> Step {
+        let bytes = request.bytes.len();
+        let client = self.clients.get_mut(id).expect("consume found the client");
+        let redis = client.redis.as_deref_mut().expect("a client that speaks RESP has this");
+        let is_muted = redis.session.begin_request();
+        let is_resp3 = redis.session.is_resp3();
+        let in_multi = redis.pinned.as_ref().is_some_and(|pinned| pinned.in_multi);
+        let kind = request.command.map(|command| command.kind);
+        if redis.subscriber.is_some()
+            && !is_resp3
+            && let Some(step) = self.from_subscriber(id, request, kind)
+        {
+            return step;
+        }
+        let is_ordinary = matches!(kind, Some(Kind::Keyed | Kind::Split));
+        if in_multi {
+            return self.queue_in_multi(id, listener, request, kind);
+        }
+        let class = request.command.map_or(CommandClass::Other, class);
+        let asked = asked(listener, is_resp3, is_muted, class, bytes);
+        if let Some(step) = self.redis_answer(id, listener, request, asked) {
+            return step;
+        }
+        if listener.is_store {
+            return self.redis_store_request(id, listener, request, asked);
+        }
+        if !is_ordinary && let Some(step) = self.redis_special(id, listener, request, asked, kind) {
+            return step;
+        }
+        let key = request.first_key().unwrap_or(NO_KEY);
+        let leaf = listener.routes.table.resolve(listener.root, class, key);
+        let exchange = self.open(id, listener, leaf, asked);
+        if self.pinned(id).is_some() && self.goes_with_session(id, listener, class, request) {
+            let place = self.session_place(listener, class, request);
+            self.in_transaction(exchange, id, place.unwrap_or(None), request);
+        } else {
+            self.dispatch(exchange, &listener.routes, listener.root, Request::Redis(request));
+        }
+        if self.clients.contains(id) { Step::Took(bytes) } else { Step::Closed }
+    }
+
+    /// What a client that is subscribed in RESP2 says. `None` when the request takes its usual way.
+    fn from_subscriber(
+        &mut self,
+        id: ClientId,
+        request: resp::Request<'_>,
+        kind: Option<Kind>,
+    ) -> Option<Step> {
+        if matches!(request.verb(), Some(RedisVerb::Quit | RedisVerb::Reset)) {
+            return None;
+        }
+        if kind == Some(Kind::Subscribe) {
+            let client = self.clients.get(id)?;
+            let link = client.redis.as_deref()?.subscriber.as_ref()?.link;
+            self.send_to_subscription(link, request);
+            return Some(Step::Took(request.bytes.len()));
+        }
+        self.subscriber_says(id, request)
+    }
+
+    /// A request that is answered here: about the connection, or wrong in itself.
+    fn redis_answer(
+        &mut self,
+        id: ClientId,
+        listener: &Rc<Listener>,
+        request: resp::Request<'_>,
+        asked: Asked,
+    ) -> Option<Step> {
+        let now_seconds = self.store_now().seconds;
+        let client = self.clients.get_mut(id).expect("consume found the client");
+        let redis = client.redis.as_deref_mut().expect("a client that speaks RESP has this");
+        let has_session = redis.pinned.is_some() || redis.subscriber.is_some();
+        let needs_clock = request.command.is_some_and(|command| command.kind == Kind::Local);
+        let ctx = answers::Context {
+            users: &listener.config.users,
+            compat: listener.config.compat,
+            db: 0,
+            unix_us: if needs_clock { unix_us() } else { 0 },
+            now_seconds,
+            shared: &self.shared,
+            registry: &self.registry,
+            store: listener.is_store.then_some(&*self.store),
+            entry: &client.entry,
+            has_session,
+        };
+        self.answer.clear();
+        let outcome = answers::answer(&mut redis.session, &ctx, &request, &mut self.answer);
+        let bytes = request.bytes.len();
+        match outcome {
+            Outcome::NotMine => return None,
+            Outcome::Drop => return Some(self.drop_client(id)),
+            Outcome::OnSession => return Some(self.on_session(id, listener, request, asked)),
+            Outcome::Answered | Outcome::Close | Outcome::Reset => {}
+        }
+        let reply = std::mem::take(&mut self.answer);
+        self.reply_now(id, listener, asked, &reply);
+        self.answer = reply;
+        match outcome {
+            Outcome::Close => {
+                self.finish_client(id);
+                return Some(Step::Closed);
+            }
+            Outcome::Reset => self.leave_sessions(id),
+            _ => {}
+        }
+        Some(if self.clients.contains(id) { Step::Took(bytes) } else { Step::Closed })
+    }
+
+    /// Answers in the request's turn, at once if nothing else is owed.
+    fn reply_now(&mut self, id: ClientId, listener: &Rc<Listener>, asked: Asked, reply: &[u8]) {
+        let is_error = reply.first() == Some(&b'-');
+        let kind = if is_error { ReplyKind::ServerError } else { ReplyKind::Ok };
+        let asked = Asked { noreply: reply.is_empty(), ..asked };
+        let exchange = self.open(id, listener, listener.root, asked);
+        self.emit(exchange, kind, reply, None, true);
+    }
+
+    /// A request on a listener that leads to the store and nowhere else.
+    fn redis_store_request(
+        &mut self,
+        id: ClientId,
+        listener: &Rc<Listener>,
+        request: resp::Request<'_>,
+        asked: Asked,
+    ) -> Step {
+        let now = self.store_now();
+        let client = self.clients.get_mut(id).expect("consume found the client");
+        let ctx = local::Context {
+            store: &self.store,
+            shared: &self.shared,
+            counters: &self.local,
+            now,
+            allow: listener.config.allow,
+            users: &[],
+            cfd: client.entry.number,
+            is_pipelined: self.engine.unsent(client.conn) > 0,
+        };
+        local::redis::execute(&ctx, asked.is_resp3, &request, &mut self.output);
+        client.entry.command_at(now.seconds);
+        self.count_redis_store(listener, asked, request.bytes.len());
+        if asked.noreply {
+            self.output.clear();
+        }
+        if self.clients.get(id).is_some_and(|client| client.owed > 0) {
+            // Something older is owed: the reply waits for its turn.
+            let mut output = std::mem::take(&mut self.output);
+            output.flatten();
+            let exchange = self.open(id, listener, listener.root, asked);
+            self.emit(exchange, ReplyKind::Ok, &output.bytes, None, true);
+            output.clear();
+            self.output = output;
+        } else {
+            self.send_output(id);
+        }
+        if self.clients.contains(id) { Step::Took(request.bytes.len()) } else { Step::Closed }
+    }
+
+    fn count_redis_store(&mut self, listener: &Rc<Listener>, asked: Asked, bytes: usize) {
+        let front = self.front(listener, listener.root);
+        let counters = &self.fronts[front as usize].classes[asked.class as usize];
+        counters.requests.add(1);
+        counters.request_bytes.add(bytes as u64);
+        counters.reply_bytes.add(self.output.bytes_total() as u64);
+        counters.latency.record(0);
+        match (self.output.bytes.as_slice(), asked.class) {
+            ([b'-', ..], _) => counters.errors.add(1),
+            ([b'$', b'-', ..] | [b'_', ..], CommandClass::Get) => counters.misses.add(1),
+            ([b'$', ..], CommandClass::Get) => counters.hits.add(1),
+            _ => {}
+        }
+    }
+
+    /// Commands that are more than a request to the server of a key. `None` for the others.
+    fn redis_special(
+        &mut self,
+        id: ClientId,
+        listener: &Rc<Listener>,
+        request: resp::Request<'_>,
+        asked: Asked,
+        kind: Option<Kind>,
+    ) -> Option<Step> {
+        let bytes = request.bytes.len();
+        match kind {
+            Some(Kind::Subscribe) => {
+                let place = self.session_place(listener, asked.class, request);
+                return Some(self.subscribe(id, place.unwrap_or(None), request));
+            }
+            Some(Kind::Transaction) => {
+                let step = Transaction::of(request)?;
+                let place = self.session_place(listener, asked.class, request);
+                let exchange = self.open(id, listener, listener.root, asked);
+                match place {
+                    Some(place) => self.transaction(exchange, id, step, place, request),
+                    None => self.emit(exchange, ReplyKind::ServerError, CROSSED, None, true),
+                }
+            }
+            Some(Kind::Blocking | Kind::BlockingOption)
+                if kind == Some(Kind::Blocking) || request.may_block() =>
+            {
+                let place = self.session_place(listener, asked.class, request);
+                let exchange = self.open(id, listener, listener.root, asked);
+                match place {
+                    Some(_) if self.pinned(id).is_some_and(|pinned| pinned.is_tracking) => {
+                        self.in_transaction(exchange, id, place.unwrap_or(None), request);
+                    }
+                    Some(place) => self.block_on(exchange, id, place, request),
+                    None => self.emit(exchange, ReplyKind::ServerError, CROSSED, None, true),
+                }
+            }
+            Some(Kind::Sweep) => {
+                let whole = Whole::of(request)?;
+                let exchange = self.open(id, listener, listener.root, asked);
+                if asked.class == CommandClass::Delete && !listener.config.allow.flush {
+                    self.emit(exchange, ReplyKind::ServerError, NO_FLUSH, None, true);
+                } else {
+                    self.ask_everywhere(exchange, listener, request, whole);
+                }
+            }
+            _ => return None,
+        }
+        Some(if self.clients.contains(id) { Step::Took(bytes) } else { Step::Closed })
+    }
+
+    /// A request between MULTI and EXEC: queued by the server of the transaction's keys.
+    fn queue_in_multi(
+        &mut self,
+        id: ClientId,
+        listener: &Rc<Listener>,
+        request: resp::Request<'_>,
+        kind: Option<Kind>,
+    ) -> Step {
+        let client = self.clients.get_mut(id).expect("consume found the client");
+        let redis = client.redis.as_deref_mut().expect("a client that speaks RESP has this");
+        let (is_resp3, is_muted) = (redis.session.is_resp3(), redis.session.is_muted());
+        let class = request.command.map_or(CommandClass::Other, class);
+        let asked = asked(listener, is_resp3, is_muted, class, request.bytes.len());
+        if matches!(request.verb(), Some(RedisVerb::Quit | RedisVerb::Reset)) {
+            let step = self.redis_answer(id, listener, request, asked);
+            return step.unwrap_or(Step::Closed);
+        }
+        self.answer.clear();
+        match answers::judge(&request, listener.config.compat, &mut self.answer) {
+            answers::Verdict::Proceed => {}
+            answers::Verdict::Drop => return self.drop_client(id),
+            answers::Verdict::Refused => {
+                self.spoil(id);
+                let reply = std::mem::take(&mut self.answer);
+                self.reply_now(id, listener, asked, &reply);
+                self.answer = reply;
+                return Step::Took(request.bytes.len());
+            }
+        }
+        if let Some(step) = Transaction::of(request) {
+            let exchange = self.open(id, listener, listener.root, asked);
+            let place = self.pinned(id).and_then(|pinned| pinned.place);
+            let place = place.map(|(backend, _)| backend);
+            self.transaction(exchange, id, step, place, request);
+        } else if matches!(kind, Some(Kind::Subscribe | Kind::Refused)) {
+            self.spoil(id);
+            self.reply_now(id, listener, asked, NOT_IN_MULTI);
+        } else {
+            let place = self.session_place(listener, class, request);
+            let exchange = self.open(id, listener, listener.root, asked);
+            match place {
+                Some(place) => self.in_transaction(exchange, id, place, request),
+                None => {
+                    self.spoil(id);
+                    self.emit(exchange, ReplyKind::ServerError, CROSSED, None, true);
+                }
+            }
+        }
+        if self.clients.contains(id) { Step::Took(request.bytes.len()) } else { Step::Closed }
+    }
+
+    /// A command of the client's transaction was refused: EXEC will not do anything.
+    fn spoil(&mut self, id: ClientId) {
+        if let Some(pinned) = self.pinned(id) {
+            pinned.is_dirty = true;
+        }
+    }
+
+    /// The backend of a request's keys; within it, the one that the client is tied to if it has
+    /// none. The outer `None` is for keys in several places, the inner for places that are no
+    /// backend.
+    fn session_place(
+        &mut self,
+        listener: &Rc<Listener>,
+        class: CommandClass,
+        request: resp::Request<'_>,
+    ) -> Option<Option<BackendId>> {
+        let routes = &listener.routes;
+        let first = request.first_key().unwrap_or(NO_KEY);
+        let Some(place) = self.place_of(routes, listener.root, class, first) else {
+            return Some(None);
+        };
+        for key in request.keys().skip(1) {
+            if self.place_of(routes, listener.root, class, key.bytes) != Some(place) {
+                return None;
+            }
+        }
+        Some(self.backend_at(routes, place))
+    }
+
+    /// Whether a request of a client that watches keys, or caches, belongs on its own connection:
+    /// it would otherwise see and do things from the side.
+    fn goes_with_session(
+        &mut self,
+        id: ClientId,
+        listener: &Rc<Listener>,
+        class: CommandClass,
+        request: resp::Request<'_>,
+    ) -> bool {
+        let place = self.session_place(listener, class, request).flatten();
+        let Some(pinned) = self.pinned(id) else { return false };
+        let Some((backend, _)) = pinned.place else { return false };
+        pinned.is_tracking || place == Some(backend)
+    }
+
+    /// A command that is about the client's own connection to a server.
+    fn on_session(
+        &mut self,
+        id: ClientId,
+        listener: &Rc<Listener>,
+        request: resp::Request<'_>,
+        asked: Asked,
+    ) -> Step {
+        let place = self.session_place(listener, asked.class, request).flatten();
+        let is = |at: u32, word: &[u8]| {
+            request.argument(at).is_some_and(|argument| argument.eq_ignore_ascii_case(word))
+        };
+        let exchange = self.open(id, listener, listener.root, asked);
+        let client = self.clients.get_mut(id).expect("the client was found above");
+        let redis = client.redis.as_deref_mut().expect("a client that speaks RESP has this");
+        if is(1, b"TRACKING") {
+            redis.pinned.get_or_insert_default().is_tracking = is(2, b"ON");
+        }
+        match redis.pinned.as_ref().and_then(|pinned| pinned.place) {
+            Some((_, link)) => self.forward_on(exchange, link, Request::Redis(request)),
+            None if redis.pinned.is_some() => self.in_transaction(exchange, id, place, request),
+            None => {
+                self.dispatch(exchange, &listener.routes, listener.root, Request::Redis(request))
+            }
+        }
+        if self.clients.contains(id) { Step::Took(asked.bytes as usize) } else { Step::Closed }
+    }
+
+    /// RESET: the client's sessions end.
+    fn leave_sessions(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(redis) = client.redis.as_deref_mut() else { return };
+        let pinned: Option<Pinned> = redis.pinned.take();
+        if let Some((_, link)) = pinned.and_then(|pinned| pinned.place) {
+            self.drop_session(link);
+        }
+        self.end_subscriptions(id);
+    }
+
+    /// Lets the store answer a Redis exchange.
+    pub(crate) fn ask_store_redis(&mut self, id: ExchangeId, request: resp::Request<'_>) {
+        let is_resp3 = self.exchanges.get(id).is_some_and(|exchange| exchange.asked.is_resp3);
+        let ctx = local::Context {
+            store: &self.store,
+            shared: &self.shared,
+            counters: &self.local,
+            now: self.store_now(),
+            // What is allowed was decided on the way here.
+            allow: crate::config::Allow { flush: true, ..Default::default() },
+            users: &[],
+            cfd: 0,
+            is_pipelined: true,
+        };
+        local::redis::execute(&ctx, is_resp3, &request, &mut self.output);
+        let mut output = std::mem::take(&mut self.output);
+        output.flatten();
+        let kind = match output.bytes.as_slice() {
+            [b'-', ..] => ReplyKind::ServerError,
+            [b'$', b'-', ..] | [b'_', ..] => ReplyKind::End,
+            [b'$', ..] => ReplyKind::Value,
+            _ => ReplyKind::Ok,
+        };
+        self.emit(id, kind, &output.bytes, None, true);
+        output.clear();
+        self.output = output;
+    }
+}
+
+impl Redis {
+    /// A client that has said nothing yet.
+    fn new(session: answers::Session) -> Redis {
+        Redis {
+            session,
+            progress: Default::default(),
+            pinned: None,
+            subscriber: None,
+            is_blocked: false,
+            pushes: Vec::new(),
+        }
+    }
+}
+
+/// What is noted of a request.
+#[inline]
+fn asked(
+    listener: &Listener,
+    is_resp3: bool,
+    is_muted: bool,
+    class: CommandClass,
+    bytes: usize,
+) -> Asked {
+    let voice = match listener.config.compat {
+        Compat::Native => Voice::Redis,
+        Compat::Nutcracker | Compat::Strict => Voice::NutcrackerRedis,
+    };
+    Asked {
+        verb: Verb::Unknown,
+        class,
+        voice,
+        is_resp3,
+        noreply: is_muted,
+        quiet: false,
+        bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+    }
+}
+
+/// The class that a command is counted and routed by.
+#[inline]
+fn class(command: &Command) -> CommandClass {
+    match command.count {
+        Count::Get => CommandClass::Get,
+        Count::Set => CommandClass::Set,
+        Count::Delete => CommandClass::Delete,
+        Count::Arith => CommandClass::Arith,
+        Count::Touch => CommandClass::Touch,
+        Count::Other => CommandClass::Other,
+    }
+}
+
+fn unix_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,434 @@
+//! Sessions: connections of their own for clients whose commands depend on each other.
+//!
+//! A transaction, watched keys and client-side caching tie a client to one server; a blocking
+//! command holds a connection until it is answered. None of that may touch a connection that
+//! others share, so such a client gets one from the backend's bounded store of session connections,
+//! and it goes back only when nothing of the client is left on it.
+
+use crate::backend::BackendId;
+use crate::client::ClientId;
+use crate::exchange::{ExchangeId, Failure};
+use crate::forward::Request;
+use crate::link::{Link, LinkId, Phase, Role};
+use crate::redis::{Pinned, again};
+use crate::worker::Worker;
+use keyway_engine::Id;
+use keyway_proto::memcached::ReplyKind;
+use keyway_proto::resp::{self, Verb};
+
+/// What `MULTI` gets before it is known which server the transaction is for.
+pub(crate) const OK: &[u8] = b"+OK\r\n";
+/// What `EXEC` gets when a command before it was refused.
+const ABORTED: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
+/// Keys of a transaction on another server than the first one.
+const OTHER_SERVER: &[u8] =
+    b"-CROSSSLOT Keys of a transaction must live on one server; give them a common hash tag\r\n";
+/// A place that is no Redis server.
+const NO_SERVER: &[u8] =
+    b"-ERR this command needs a route that leads straight to a pool of Redis servers\r\n";
+
+/// What a command means for its client's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transaction {
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
+}
+
+impl Transaction {
+    /// The part that a command has in transactions.
+    pub fn of(request: resp::Request<'_>) -> Option<Transaction> {
+        Some(match request.verb()? {
+            Verb::Multi => Transaction::Multi,
+            Verb::Exec => Transaction::Exec,
+            Verb::Discard => Transaction::Discard,
+            Verb::Watch => Transaction::Watch,
+            Verb::Unwatch => Transaction::Unwatch,
+            _ => return None,
+        })
+    }
+}
+
+impl Worker {
+    /// A connection to this backend for one client alone. It may still have to be made.
+    pub(crate) fn open_session(
+        &mut self,
+        id: BackendId,
+        client: ClientId,
+        is_resp3: bool,
+    ) -> Result<LinkId, Failure> {
+        let backend = self.backends.get(id).ok_or(Failure::Refused)?;
+        if backend.is_down {
+            return Err(backend.last_failure);
+        }
+        let links = &self.links;
+        let is_free = |link: &&LinkId| {
+            let link = links.get(**link);
+            link.is_some_and(|link| link.client.is_none() && link.is_resp3 == is_resp3)
+        };
+        if let Some(link) = backend.sessions.iter().find(is_free).copied() {
+            self.links.get_mut(link).expect("the link was found above").client = Some(client);
+            return Ok(link);
+        }
+        if backend.sessions.len() >= backend.link().sessions_max && !self.drop_free_session(id) {
+            self.backend(id).block.backend.overloads.add(1);
+            return Err(Failure::Overloaded);
+        }
+        let link = self.links.insert(Link {
+            is_resp3,
+            client: Some(client),
+            ..Link::new(id, Phase::Idle, Role::Session)
+        });
+        self.backend(id).sessions.push(link);
+        Ok(link)
+    }
+
+    /// Makes room by closing a free session connection (of the other protocol version).
+    fn drop_free_session(&mut self, id: BackendId) -> bool {
+        let links = &self.links;
+        let is_free = |link: &&LinkId| links.get(**link).is_some_and(|link| link.client.is_none());
+        let free = self.backend_sessions(id).iter().find(is_free).copied();
+        if let Some(link) = free {
+            self.drop_session(link);
+        }
+        free.is_some()
+    }
+
+    fn backend_sessions(&self, id: BackendId) -> &[LinkId] {
+        self.backends.get(id).map_or(&[], |backend| &backend.sessions)
+    }
+
+    /// Closes a session connection, whatever is going on there, and forgets it.
+    pub(crate) fn drop_session(&mut self, id: LinkId) {
+        let Some(link) = self.links.remove(id) else { return };
+        let backend = self.backend(link.backend);
+        backend.sessions.retain(|session| *session != id);
+        let counters = &backend.block.backend;
+        if link.phase == Phase::Ready {
+            counters.connections.sub(1);
+        } else {
+            counters.waiting.sub(link.pending.len() as u64);
+            counters.waiting_bytes.sub(link.waiting.len() as u64);
+        }
+        counters.owed.sub(link.pending.len() as u64);
+        let bytes: u64 = link.pending.iter().map(|owed| u64::from(owed.bytes)).sum();
+        counters.owed_bytes.sub(bytes);
+        if let Some(conn) = link.conn {
+            counters.sockets.sub(1);
+            self.engine.close(conn);
+        }
+        for owed in link.pending {
+            self.fail(owed.exchange, Failure::Closed);
+        }
+        self.close_if_retired(link.backend);
+    }
+
+    /// Nobody has needed a session connection for a while.
+    pub(crate) fn close_spare_session(&mut self, id: LinkId) {
+        match self.links.get_mut(id) {
+            Some(link) if link.client.is_some() => link.progress = self.now,
+            Some(_) => self.drop_session(id),
+            None => {}
+        }
+    }
+
+    /// The connection of a session is lost already. Its client must learn of it.
+    pub(crate) fn session_lost(&mut self, id: LinkId) {
+        let Some(link) = self.links.remove(id) else { return };
+        if let Some(backend) = self.backends.get_mut(link.backend) {
+            backend.sessions.retain(|session| *session != id);
+        }
+        let Some(client_id) = link.client else { return };
+        let Some(client) = self.clients.get_mut(client_id) else { return };
+        let Some(redis) = client.redis.as_deref_mut() else { return };
+        let listens = redis.subscriber.as_ref().is_some_and(|subscriber| subscriber.link == id);
+        let mut is_caching = false;
+        if let Some(pinned) = redis.pinned.as_mut()
+            && pinned.place.is_some_and(|(_, link)| link == id)
+        {
+            is_caching = pinned.is_tracking;
+            pinned.place = None;
+            // What it queued or watched is gone: its EXEC must not do half of it.
+            pinned.is_dirty = true;
+            if !pinned.in_multi {
+                pinned.is_watching = true;
+            }
+        }
+        if listens || is_caching {
+            // It would wait for messages that never come.
+            self.close_client(client_id);
+        }
+    }
+
+    /// A session connection has answered: it is free again if its client needs it no more.
+    pub(crate) fn session_answered(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        if !link.pending.is_empty() {
+            return;
+        }
+        let client = link.client.and_then(|client| self.clients.get_mut(client));
+        let redis = client.and_then(|client| client.redis.as_deref_mut());
+        let Some(redis) = redis else { return self.drop_session(id) };
+        if redis.subscriber.as_ref().is_some_and(|subscriber| subscriber.link == id) {
+            return;
+        }
+        let is_pinned = |pinned: &Pinned| pinned.place.is_some_and(|(_, link)| link == id);
+        if redis.pinned.as_ref().is_some_and(is_pinned) {
+            if !redis.pinned.as_ref().is_some_and(Pinned::is_over) {
+                return;
+            }
+            redis.pinned = None;
+        }
+        link.client = None;
+        link.is_patient = false;
+        let backend = link.backend;
+        self.close_if_retired(backend);
+    }
+
+    /// The client is gone: whatever its sessions were doing, nobody may inherit it.
+    pub(crate) fn end_sessions(&mut self, client: ClientId, redis: &super::Redis) {
+        if let Some((_, link)) = redis.pinned.as_ref().and_then(|pinned| pinned.place) {
+            self.drop_session(link);
+        }
+        if let Some(subscriber) = &redis.subscriber {
+            self.drop_session(subscriber.link);
+        }
+        if redis.is_blocked {
+            let mine = self.links.iter().filter(|(_, link)| link.client == Some(client));
+            let mine: Vec<LinkId> = mine.map(|(id, _)| id).collect();
+            mine.into_iter().for_each(|link| self.drop_session(link));
+        }
+    }
+
+    /// MULTI, EXEC, DISCARD, WATCH, UNWATCH. The exchange is open already; `place` is where the
+    /// keys of WATCH live.
+    pub(crate) fn transaction(
+        &mut self,
+        id: ExchangeId,
+        client_id: ClientId,
+        step: Transaction,
+        place: Option<BackendId>,
+        request: resp::Request<'_>,
+    ) {
+        let Some(client) = self.clients.get_mut(client_id) else { return };
+        let Some(redis) = client.redis.as_deref_mut() else { return };
+        let pinned = redis.pinned.get_or_insert_default();
+        let link = pinned.place.map(|(_, link)| link);
+        let local: &[u8] = match step {
+            Transaction::Multi if pinned.in_multi => b"-ERR MULTI calls can not be nested\r\n",
+            Transaction::Multi => {
+                pinned.in_multi = true;
+                OK
+            }
+            Transaction::Watch if pinned.in_multi => b"-ERR WATCH inside MULTI is not allowed\r\n",
+            Transaction::Watch => {
+                return self.watch(id, client_id, place, request);
+            }
+            Transaction::Unwatch if pinned.in_multi => {
+                return self.in_transaction(id, client_id, place, request);
+            }
+            Transaction::Unwatch => {
+                pinned.is_watching = false;
+                pinned.is_dirty = false;
+                OK
+            }
+            Transaction::Exec if !pinned.in_multi => b"-ERR EXEC without MULTI\r\n",
+            Transaction::Discard if !pinned.in_multi => b"-ERR DISCARD without MULTI\r\n",
+            Transaction::Exec | Transaction::Discard => {
+                return self.end_transaction(id, client_id, step, request);
+            }
+        };
+        let is_over = pinned.is_over();
+        match link {
+            // The server is known: it keeps its own account.
+            Some(link) if !local.starts_with(b"-") => {
+                self.forward_on(id, link, Request::Redis(request));
+            }
+            _ => {
+                if is_over {
+                    redis.pinned = None;
+                }
+                let kind =
+                    if local.starts_with(b"-") { ReplyKind::ServerError } else { ReplyKind::Ok };
+                self.emit(id, kind, local, None, true);
+            }
+        }
+    }
+
+    /// WATCH ties the client to the server of its keys.
+    fn watch(
+        &mut self,
+        id: ExchangeId,
+        client_id: ClientId,
+        place: Option<BackendId>,
+        request: resp::Request<'_>,
+    ) {
+        match self.pin(id, client_id, place) {
+            Ok(link) => {
+                if let Some(pinned) = self.pinned(client_id) {
+                    pinned.is_watching = true;
+                }
+                self.forward_on(id, link, Request::Redis(request));
+            }
+            Err(refusal) => {
+                self.forget_pin(client_id);
+                self.refuse(id, refusal);
+            }
+        }
+    }
+
+    /// EXEC and DISCARD.
+    fn end_transaction(
+        &mut self,
+        id: ExchangeId,
+        client_id: ClientId,
+        step: Transaction,
+        request: resp::Request<'_>,
+    ) {
+        let Some(pinned) = self.pinned(client_id) else { return };
+        let (place, is_dirty) = (pinned.place, pinned.is_dirty);
+        pinned.in_multi = false;
+        pinned.is_watching = false;
+        pinned.is_dirty = false;
+        match place {
+            Some((_, link)) if !is_dirty || step == Transaction::Discard => {
+                self.forward_on(id, link, Request::Redis(request));
+            }
+            Some((_, link)) => {
+                let discard = again(b"*1\r\n$7\r\nDISCARD\r\n");
+                self.forward_on(NOBODY, link, Request::Redis(discard));
+                self.emit(id, ReplyKind::ServerError, ABORTED, None, true);
+            }
+            None => {
+                self.forget_pin(client_id);
+                let (kind, reply): (_, &[u8]) = match step {
+                    _ if step == Transaction::Discard => (ReplyKind::Ok, OK),
+                    _ if is_dirty => (ReplyKind::ServerError, ABORTED),
+                    // Nothing was queued: there is nobody to ask.
+                    _ => (ReplyKind::Ok, b"*0\r\n"),
+                };
+                self.emit(id, kind, reply, None, true);
+            }
+        }
+    }
+
+    /// A command of a client that is tied to a server, or is about to be.
+    pub(crate) fn in_transaction(
+        &mut self,
+        id: ExchangeId,
+        client_id: ClientId,
+        place: Option<BackendId>,
+        request: resp::Request<'_>,
+    ) {
+        let was_known = self.pinned(client_id).is_some_and(|pinned| pinned.place.is_some());
+        match self.pin(id, client_id, place) {
+            Ok(link) => {
+                let in_multi = self.pinned(client_id).is_some_and(|pinned| pinned.in_multi);
+                if !was_known && in_multi {
+                    let multi = again(b"*1\r\n$5\r\nMULTI\r\n");
+                    self.forward_on(NOBODY, link, Request::Redis(multi));
+                }
+                self.forward_on(id, link, Request::Redis(request));
+            }
+            Err(refusal) => self.refuse(id, refusal),
+        }
+    }
+
+    /// The connection of a client's tie to a server; made when there is none.
+    fn pin(
+        &mut self,
+        id: ExchangeId,
+        client_id: ClientId,
+        place: Option<BackendId>,
+    ) -> Result<LinkId, Refusal> {
+        let is_resp3 = self.exchanges.get(id).is_some_and(|exchange| exchange.asked.is_resp3);
+        let Some(pinned) = self.pinned(client_id) else { return Err(Refusal::Line(NO_SERVER)) };
+        if pinned.is_dirty && pinned.place.is_none() {
+            return Err(Refusal::Line(ABORTED));
+        }
+        let Some(backend) = place else {
+            pinned.is_dirty = true;
+            return Err(Refusal::Line(NO_SERVER));
+        };
+        match pinned.place {
+            Some((known, link)) if known == backend => return Ok(link),
+            Some(_) => {
+                pinned.is_dirty |= pinned.in_multi;
+                return Err(Refusal::Line(OTHER_SERVER));
+            }
+            None => {}
+        }
+        let opened = self.open_session(backend, client_id, is_resp3);
+        let Some(pinned) = self.pinned(client_id) else { return Err(Refusal::Line(NO_SERVER)) };
+        match opened {
+            Ok(link) => {
+                pinned.place = Some((backend, link));
+                Ok(link)
+            }
+            Err(failure) => {
+                pinned.is_dirty |= pinned.in_multi;
+                Err(Refusal::Failure(failure))
+            }
+        }
+    }
+
+    fn refuse(&mut self, id: ExchangeId, refusal: Refusal) {
+        match refusal {
+            Refusal::Line(line) => self.emit(id, ReplyKind::ServerError, line, None, true),
+            Refusal::Failure(failure) => self.fail(id, failure),
+        }
+    }
+
+    /// A command that may wait on the server: on a connection of its own, and nothing of the client
+    /// is begun behind it.
+    pub(crate) fn block_on(
+        &mut self,
+        id: ExchangeId,
+        client_id: ClientId,
+        place: Option<BackendId>,
+        request: resp::Request<'_>,
+    ) {
+        let is_resp3 = self.exchanges.get(id).is_some_and(|exchange| exchange.asked.is_resp3);
+        let Some(backend) = place else { return self.refuse(id, Refusal::Line(NO_SERVER)) };
+        match self.open_session(backend, client_id, is_resp3) {
+            Ok(link) => {
+                if let Some(link) = self.links.get_mut(link) {
+                    link.is_patient = true;
+                }
+                if let Some(client) = self.clients.get_mut(client_id) {
+                    client.on_lane = Some(id);
+                    if let Some(redis) = client.redis.as_deref_mut() {
+                        redis.is_blocked = true;
+                    }
+                }
+                self.forward_on(id, link, Request::Redis(request));
+            }
+            Err(failure) => self.fail(id, failure),
+        }
+    }
+
+    /// What ties a client to a server.
+    pub(crate) fn pinned(&mut self, id: ClientId) -> Option<&mut Pinned> {
+        self.clients.get_mut(id)?.redis.as_deref_mut()?.pinned.as_mut()
+    }
+
+    /// Nothing ties the client to a server any more; there is no connection to give back.
+    fn forget_pin(&mut self, id: ClientId) {
+        if let Some(redis) = self.clients.get_mut(id).and_then(|client| client.redis.as_deref_mut())
+            && redis.pinned.as_ref().is_some_and(|pinned| pinned.place.is_none())
+        {
+            redis.pinned = None;
+        }
+    }
+}
+
+/// Why a client cannot be tied to a server.
+enum Refusal {
+    Line(&'static [u8]),
+    Failure(Failure),
+}
+
+/// The exchange of commands that we say ourselves: their replies are swallowed.
+pub(crate) const NOBODY: ExchangeId = Id::from_bits(u64::MAX);
