@@ -112,6 +112,25 @@ impl Client {
         self.waiting().len()
     }
 
+    /// Reads what is there without waiting. `None` when nothing is, 0 at the end of the stream, and
+    /// else how much was read.
+    pub fn try_more(&mut self) -> Option<usize> {
+        let Stream::Tcp(stream) = &mut self.stream else { panic!("only over TCP") };
+        stream.set_nonblocking(true).expect("a socket can be made non-blocking");
+        let mut buf = [0; 64 << 10];
+        let result = stream.read(&mut buf);
+        stream.set_nonblocking(false).expect("a socket can be made blocking");
+        match result {
+            Ok(n) => {
+                self.read.extend_from_slice(&buf[..n]);
+                Some(n)
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => None,
+            Err(e) if is_close(e.kind()) => Some(0),
+            Err(e) => panic!("reading: {e}"),
+        }
+    }
+
     /// The next line, without its end.
     #[track_caller]
     pub fn line(&mut self) -> String {
@@ -186,11 +205,15 @@ impl Client {
 
     /// Says that we send no more, and goes on reading.
     pub fn finish_sending(&mut self) {
-        let result = match &self.stream {
+        self.try_finish_sending().expect("an open connection can be shut down");
+    }
+
+    /// Says that we send no more, unless the connection is gone already.
+    pub fn try_finish_sending(&mut self) -> std::io::Result<()> {
+        match &self.stream {
             Stream::Tcp(s) => s.shutdown(Shutdown::Write),
             Stream::Unix(s) => s.shutdown(Shutdown::Write),
-        };
-        result.expect("an open connection can be shut down");
+        }
     }
 
     /// The address of our side. Panics for Unix sockets.

@@ -77,7 +77,8 @@ impl Nutcracker {
         let stats = port::local();
         let mut command = program.command();
         command.arg("-c").arg(&config).arg("-o").arg(&log).arg("-p").arg(&pid);
-        command.args(["-a", "127.0.0.1", "-s", &stats.port().to_string()]);
+        // Counters are summed up at intervals; nobody wants to wait 30 s for one.
+        command.args(["-a", "127.0.0.1", "-s", &stats.port().to_string(), "-i", "20"]);
         for arg in args {
             match arg.split_once('=').filter(|_| !arg.starts_with('-')) {
                 Some((name, value)) => command.env(name, value),
