@@ -87,7 +87,7 @@ struct Span {
 
 impl Span {
     #[inline]
-    fn of<'a>(self, bytes: &'a [u8]) -> &'a [u8] {
+    fn of(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.at..self.at.saturating_add(self.len)).unwrap_or_default()
     }
 }
@@ -237,7 +237,8 @@ impl<'a> Request<'a> {
     }
 
     /// Its keys, in the order in which redis-server finds them. Empty when there are none, when
-    /// the command is unknown and when the arguments contradict the rule.
+    /// the command is unknown and when the arguments contradict the rule. The number of arguments
+    /// is not checked: see [`Command::accepts`].
     pub fn keys(&self) -> Keys<'a> {
         Keys::new(self)
     }

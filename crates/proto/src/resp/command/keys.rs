@@ -1,8 +1,7 @@
 //! The keys of a request, wherever its command has them.
 //!
-//! The table's key specifications say it for almost every command. Three have rules of their own:
-//! SORT (`STORE` anywhere behind the options), GEORADIUS (the last `STORE` or `STOREDIST`) and
-//! MIGRATE (one key, or none and a list behind `KEYS`).
+//! The table's key specifications say it for almost every command. Two have rules of their own:
+//! SORT (`STORE` anywhere behind the key) and MIGRATE (one key, or a list behind `KEYS`).
 
 use super::{Begin, Find, KeyFlags, KeySpec, Verb};
 use crate::resp::request::{Arguments, Request};
@@ -79,19 +78,12 @@ impl<'a> Iterator for Keys<'a> {
 fn groups(request: &Request<'_>) -> Option<[Group; GROUPS_MAX]> {
     let mut groups = [Group::default(); GROUPS_MAX];
     let command = request.subcommand()?;
-    if !command.accepts(request.arguments) {
-        return None;
-    }
     let specs = command.keys.iter().filter(|spec| !spec.flags.contains(KeyFlags::NOT_KEY));
     for (group, spec) in groups.iter_mut().zip(specs) {
         *group = group_of(request, spec).unwrap_or_default();
     }
     match command.verb {
-        Verb::Sort => groups[1] = store(request, 2, &[b"STORE"], sort_option_arguments),
-        Verb::Georadius | Verb::Georadiusbymember => {
-            groups[1] = store(request, 5, &[b"STORE", b"STOREDIST"], |_| 0);
-            groups[2] = Group::default();
-        }
+        Verb::Sort => groups[1] = sort_store(request),
         Verb::Migrate => migrate(request, &mut groups),
         _ => {}
     }
@@ -143,22 +135,17 @@ fn keyword_at(request: &Request<'_>, keyword: &str, from: i8) -> Option<u32> {
     found.last().map(|(at, _)| at)
 }
 
-/// The key behind the last of `words` from argument `from` on. `skips` says how many arguments
-/// another option has.
-fn store(request: &Request<'_>, from: u32, words: &[&[u8]], skips: fn(&[u8]) -> u32) -> Group {
+/// The key behind SORT's last `STORE`, which may stand anywhere among the options.
+fn sort_store(request: &Request<'_>) -> Group {
     let mut group = Group::default();
-    let mut option_at = from;
+    let mut option_at = 2;
     for (at, argument) in (0u32..).zip(request.arguments()) {
         if at < option_at || at + 1 >= request.arguments {
             continue;
         }
-        option_at = at + 1;
-        if words.iter().any(|word| word.eq_ignore_ascii_case(argument.bytes)) {
-            let flags = KeyFlags::OVERWRITE;
-            group = Group { next: at + 1, last: at + 1, step: 1, flags };
-            option_at += 1;
-        } else {
-            option_at += skips(argument.bytes);
+        option_at = at + 1 + sort_option_arguments(argument.bytes);
+        if argument.bytes.eq_ignore_ascii_case(b"STORE") {
+            group = Group { next: at + 1, last: at + 1, step: 1, flags: KeyFlags::OVERWRITE };
         }
     }
     group
@@ -172,12 +159,26 @@ fn sort_option_arguments(word: &[u8]) -> u32 {
 }
 
 /// `MIGRATE host port key db timeout [options] [KEYS key …]`: the list counts only when the key
-/// is empty.
+/// is empty, and a password may be called `KEYS`.
 fn migrate(request: &Request<'_>, groups: &mut [Group; GROUPS_MAX]) {
     let [first, list, ..] = groups;
-    if request.argument(3).is_some_and(|key| !key.is_empty()) {
-        *list = Group::default();
-    } else if list.step != 0 {
-        *first = Group::default();
+    *list = Group::default();
+    if request.argument(3).is_none_or(|key| !key.is_empty()) {
+        return;
+    }
+    let mut option_at = 6;
+    for (at, argument) in (0u32..).zip(request.arguments()) {
+        if at < option_at {
+            continue;
+        }
+        if argument.bytes.eq_ignore_ascii_case(b"KEYS") {
+            let last = request.arguments - 1;
+            *list = Group { next: at + 1, last, step: 1, flags: first.flags };
+            *first = Group::default();
+            return;
+        }
+        let is_auth = argument.bytes.eq_ignore_ascii_case(b"AUTH");
+        let is_auth2 = argument.bytes.eq_ignore_ascii_case(b"AUTH2");
+        option_at = at + 1 + u32::from(is_auth) + 2 * u32::from(is_auth2);
     }
 }
