@@ -92,9 +92,10 @@ pub fn plain(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
-/// Looks names up as the system does.
+/// Looks names up as the system does for nutcracker: `*` is this machine and not every address.
 pub fn system_resolver(host: &str) -> io::Result<Vec<SocketAddr>> {
     use std::net::ToSocketAddrs;
+    let host = if host == "*" { "localhost" } else { host };
     Ok((host, 0).to_socket_addrs()?.collect())
 }
 

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::native::key::{Form, HASH_TAG, Key, Kind, ROOT, ROUTE, SERVER, Section};
+use crate::native::key::{EJECT, Form, HASH_TAG, Key, Kind, ROOT, ROUTE, SERVER, Section};
 
 /// The JSON schema (draft 2020-12) of the native file.
 pub fn schema() -> Value {
@@ -97,7 +97,7 @@ fn form(form: Form) -> Value {
             object_of(&HASH_TAG),
         ]}),
         Form::Seed => json!({ "type": ["integer", "string"], "minimum": 0 }),
-        Form::Eject => json!({ "anyOf": [{ "type": "boolean" }, time_text()] }),
+        Form::Eject => json!({ "anyOf": [{ "type": "boolean" }, time_text(), object_of(&EJECT)] }),
         Form::Route => json!({ "allOf": [route] }),
         Form::Routes => json!({ "type": "array", "items": route, "minItems": 2, "maxItems": 16 }),
         Form::Prefixes => json!({ "type": "object", "additionalProperties": route }),

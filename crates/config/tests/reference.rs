@@ -32,12 +32,13 @@ fn assert_current(path: &str, expected: &str) {
     );
 }
 
-const NAMES: [(&str, &Section); 8] = [
+const NAMES: [(&str, &Section); 9] = [
     ("ROOT", &key::ROOT),
     ("LISTENER", &key::LISTENER),
     ("POOL", &key::POOL),
     ("SERVER", &key::SERVER),
     ("HASH_TAG", &key::HASH_TAG),
+    ("EJECT", &key::EJECT),
     ("ROUTE", &key::ROUTE),
     ("STORE", &key::STORE),
     ("LIMITS", &key::LIMITS),
@@ -107,7 +108,7 @@ fn value(kind: Kind) -> String {
             Form::Servers => "list of 1 to 4096 servers".to_owned(),
             Form::HashTag => "two characters, or a table".to_owned(),
             Form::Seed => "number, 0 to 18446744073709551615, or a text".to_owned(),
-            Form::Eject => "time, 100ms to 1d, or `false`".to_owned(),
+            Form::Eject => "time, 100ms to 1d, or `true`, `false`, or a table".to_owned(),
             Form::Route => "route".to_owned(),
             Form::Routes => "list of 2 to 16 routes".to_owned(),
             Form::Prefixes => "table: prefix of 1 to 250 bytes = route".to_owned(),
@@ -263,6 +264,10 @@ fn with(section: &Section, key: &Key, line: &str) -> String {
     let pool = match key.name {
         "ring_mode" | "ring_points" => "distribution = \"ring\"\n",
         "hash_seed" => "hash = \"xxh3\"\n",
+        "preconnect" => "on_demand = true\n",
+        "database" | "login_order" | "login_refused" | "refusals" | "sessions_max" => {
+            "protocol = \"redis\"\n"
+        }
         "retry" => "retry_max = \"1d\"\n",
         "retry_max" => "retry = \"1ms\"\n",
         _ => "",
@@ -293,6 +298,9 @@ fn with(section: &Section, key: &Key, line: &str) -> String {
         "pools.NAME.hash_tag" => format!(
             "[pools.a]\nservers = [\"h:1\"]\nhash_tag = {{ open = \"<\", close = \">\", {line} }}\n"
         ),
+        "pools.NAME.eject" => {
+            format!("[pools.a]\nservers = [\"h:1\"]\neject = {{ {line} }}\n")
+        }
         "routes.NAME" => {
             format!("{servers}[routes]\nr = {{ failover = [\"a\", \"b\"], {line} }}\n")
         }

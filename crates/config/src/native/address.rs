@@ -175,7 +175,9 @@ fn port_from(text: &str) -> Result<u16, Wrong> {
 fn weight_from(text: &str) -> Result<u32, Wrong> {
     match text.parse() {
         Ok(weight @ 1..=WEIGHT_MAX) => Ok(weight),
-        _ => wrong(format!("`{text}` is not a weight"), "a weight is a number from 1 to 10000"),
+        _ => {
+            wrong(format!("`{text}` is not a weight"), "a weight is a number from 1 to 2147483647")
+        }
     }
 }
 
@@ -221,7 +223,7 @@ const BIND_HELP: &str = "write `\"127.0.0.1:11211\"`, `\"*:11211\"`, `\"[::1]:11
 /// memcached's port.
 const PORT_DEFAULT: u16 = 11211;
 /// Largest weight of a server.
-const WEIGHT_MAX: u32 = 10_000;
+const WEIGHT_MAX: u32 = i32::MAX as u32;
 /// Longest host name or server name.
 const NAME_BYTES_MAX: usize = 255;
 /// What `sun_path` holds besides its terminator.

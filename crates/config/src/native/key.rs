@@ -84,7 +84,7 @@ pub enum Form {
     HashTag,
     /// A number, or a text that is hashed.
     Seed,
-    /// `false` or a time.
+    /// `false`, `true`, a time, or a table.
     Eject,
     /// A route: a name or a table.
     Route,
@@ -108,12 +108,13 @@ impl Section {
 }
 
 /// All sections, in the order of the reference.
-pub static SECTIONS: [&Section; 8] =
-    [&ROOT, &LISTENER, &POOL, &SERVER, &HASH_TAG, &ROUTE, &STORE, &LIMITS];
+pub static SECTIONS: [&Section; 9] =
+    [&ROOT, &LISTENER, &POOL, &SERVER, &HASH_TAG, &EJECT, &ROUTE, &STORE, &LIMITS];
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -167,7 +168,7 @@ pub static ROOT: Section = Section {
         key(
             "listeners",
             Kind::Form(Form::Named(&LISTENER)),
-            ": one named `default` on 127.0.0.1:11211",
+            ": one named `default` on 127.0.0.1:11211, or 127.0.0.1:6379 where it speaks Redis",
             "Addresses we accept clients on.",
         ),
         key(
@@ -207,10 +208,12 @@ pub static LISTENER: Section = Section {
         ),
         key(
             "protocol",
-            Kind::Choice(&["memcached", "memcached_text", "memcached_binary"]),
-            "\"memcached\"",
+            Kind::Choice(&["memcached", "memcached_text", "memcached_binary", "redis", "auto"]),
+            ": `redis` where the route leads to Redis servers, else `memcached`",
             "What clients speak. `memcached` tells text and binary apart by the first byte; \
-             binary is answered only where the route is the embedded store.",
+             binary is answered only where the route is the embedded store. `redis` is RESP2, and \
+             RESP3 after `HELLO 3`. `auto`, for the embedded store only, takes both: `*` as the \
+             first byte is Redis.",
         ),
         key(
             "route",
@@ -227,7 +230,7 @@ pub static LISTENER: Section = Section {
         ),
         key(
             "backlog",
-            Kind::Count { min: 1, max: 1_000_000 },
+            Kind::Count { min: 0, max: i32::MAX as u64 },
             "1024",
             "Connections the kernel keeps while they wait to be accepted; beyond it new ones are \
              dropped by the kernel.",
@@ -243,15 +246,30 @@ pub static LISTENER: Section = Section {
             "users",
             Kind::Form(Form::Users),
             ": none, no authentication",
-            "Users and passwords of memcached's text authentication: `{ app = \"secret\" }`. \
-             Clients must log in with their first `set`. Implies the text protocol.",
+            "Users and passwords: `{ app = \"secret\" }`. memcached's clients log in with their \
+             first `set` and speak text; Redis' clients with `AUTH` or `HELLO`, where a password \
+             alone is that of the user `default`.",
         ),
-        key("mode", Kind::Form(Form::Mode), "\"0700\"", "Permission bits of a Unix socket, octal."),
+        key(
+            "mode",
+            Kind::Form(Form::Mode),
+            "\"0700\"",
+            "Permission bits of a Unix socket, octal. `\"0\"` leaves them to the umask.",
+        ),
         key(
             "requests_per_turn_max",
             Kind::Count { min: 1, max: 100_000 },
             "20",
             "Most requests taken from one client before others get a turn (memcached's `-R`).",
+        ),
+        key("keepalive", Kind::Flag, "true", "TCP keepalive on connections of clients."),
+        key(
+            "compat",
+            Kind::Choice(&["native", "nutcracker", "strict"]),
+            "\"native\"",
+            "How closely nutcracker's treatment of clients is kept. `native` answers errors; \
+             `nutcracker` has its grammar, its error texts and its closing without a word, but \
+             knows more commands; `strict` is nutcracker in everything.",
         ),
     ],
 };
@@ -268,6 +286,12 @@ pub static POOL: Section = Section {
             "The servers, in the order that placement counts: `\"host:port\"`, \
              `\"host:port:weight\"`, `\"host:port:weight name\"`, `\"unix:/path\"`, or tables. \
              The port may be omitted and is 11211 then.",
+        ),
+        key(
+            "protocol",
+            Kind::Choice(&["memcached", "redis"]),
+            "\"memcached\"",
+            "What the servers speak. Listeners that lead here speak the same.",
         ),
         key(
             "distribution",
@@ -330,17 +354,46 @@ pub static POOL: Section = Section {
         ),
         key(
             "connect_timeout",
-            time(MS, HOUR),
+            time_or_off(MS, HOUR),
             "\"1s\"",
-            "Longest time for opening a connection; then it counts as failed.",
+            "Longest time for opening a connection; then it counts as failed. `0` leaves it to the \
+             kernel, which takes minutes.",
         ),
         key(
             "read_timeout",
-            time(MS, HOUR),
+            time_or_off(MS, HOUR),
             "\"3s\"",
             "Longest silence of a server that owes replies; then its connection is closed and all \
              who wait on it get an error. Also how long a large value waits for a connection of \
-             its own, and for a server that takes nothing of it.",
+             its own, and for a server that takes nothing of it. `0` is for ever.",
+        ),
+        key(
+            "timeout_of",
+            Kind::Choice(&["silence", "request"]),
+            "\"silence\"",
+            "What `read_timeout` limits: the silence of a server that owes replies, or, as in \
+             nutcracker, the time of each request from when it was queued, connecting included.",
+        ),
+        key(
+            "on_demand",
+            Kind::Flag,
+            "false",
+            "`true` connects when a request needs it, and tries anew for each request, as \
+             nutcracker does. `false` connects at start and keeps trying in the background, while \
+             requests to a server that is away are refused at once.",
+        ),
+        key(
+            "preconnect",
+            Kind::Flag,
+            "false",
+            "With `on_demand`: one connection to each server is made at start nevertheless.",
+        ),
+        key(
+            "handshake",
+            Kind::Flag,
+            "true",
+            "Whether a new connection must answer (`version`, `PING`) before it is used, and idle \
+             ones are asked now and then whether they still live.",
         ),
         key(
             "retry",
@@ -367,7 +420,8 @@ pub static POOL: Section = Section {
             Kind::Form(Form::Eject),
             "false",
             "`\"30s\"`: a server that reached `failure_limit` leaves the ring for so long and its \
-             keys move to others. Values written meanwhile are stale once it is back.",
+             keys move to others. Values written meanwhile are stale once it is back, which is \
+             when it answers again. A table says more.",
         ),
         key(
             "depth_max",
@@ -389,6 +443,49 @@ pub static POOL: Section = Section {
             "\"error\"",
             "What a multi-key get answers when one of its servers fails: `SERVER_ERROR`, or the \
              keys of that server as missing.",
+        ),
+        key(
+            "user",
+            Kind::Text,
+            ": none",
+            "User that Redis servers are logged in to as; needs `password`. Without it, a password \
+             is that of the server's default user.",
+        ),
+        key("password", Kind::Text, ": none", "Password that is sent to Redis servers."),
+        key(
+            "database",
+            Kind::Count { min: 0, max: i32::MAX as u64 },
+            "0",
+            "Database of the Redis servers. Clients cannot choose another.",
+        ),
+        key(
+            "login_order",
+            Kind::Choice(&["auth_first", "select_first"]),
+            "\"auth_first\"",
+            "`select_first` is nutcracker's mistake: with a password the servers refuse the \
+             `SELECT`, over Unix sockets there is none, and data stays in database 0.",
+        ),
+        key(
+            "login_refused",
+            Kind::Choice(&["close", "ignore"]),
+            "\"close\"",
+            "What happens when a Redis server refuses `AUTH` or `SELECT`: the connection is given \
+             up, or used nevertheless, as by nutcracker.",
+        ),
+        key(
+            "refusals",
+            Kind::Choice(&["pass", "fail"]),
+            "\"pass\"",
+            "Replies of Redis servers that begin with `-OOM`, `-BUSY` or `-LOADING`: passed on, \
+             or, as in nutcracker, the end of the connection and of all requests on it.",
+        ),
+        key(
+            "sessions_max",
+            Kind::Count { min: 0, max: 100_000 },
+            "256",
+            "Most connections to each Redis server from each worker that clients have to \
+             themselves (transactions, subscriptions, blocking commands). Beyond it, such commands \
+             are refused.",
         ),
     ],
 };
@@ -424,7 +521,7 @@ pub static SERVER: Section = Section {
         ),
         key(
             "weight",
-            Kind::Count { min: 1, max: 10_000 },
+            Kind::Count { min: 1, max: i32::MAX as u64 },
             "1",
             "Share of keys relative to the others, with `ketama` and `modula`.",
         ),
@@ -451,6 +548,39 @@ pub static HASH_TAG: Section = Section {
             "\"whole\"",
             "What is hashed when nothing stands between the two: the whole key (nutcracker) or \
              the empty string (memcached's proxy).",
+        ),
+    ],
+};
+
+/// `eject` as a table.
+pub static EJECT: Section = Section {
+    name: "pools.NAME.eject",
+    about: "`eject` written as a table.",
+    keys: &[
+        key(
+            "after",
+            Kind::Count { min: 0, max: 1_000_000 },
+            ": `failure_limit` of the pool",
+            "Connections lost in a row after which a server leaves. 0 means 1.",
+        ),
+        key(
+            "time",
+            time_or_off(MS, MONTH),
+            "\"30s\"",
+            "How long it stays out before it is tried again.",
+        ),
+        key(
+            "heartbeat",
+            Kind::Flag,
+            "true",
+            "Whether it returns only once it has answered. Otherwise the next request is the try.",
+        ),
+        key(
+            "idle_close",
+            Kind::Choice(&["ignore", "count"]),
+            "\"ignore\"",
+            "`count`, as in nutcracker: connections that the server closes while it owes nothing \
+             count as lost, and what is lost while it is out keeps it out longer.",
         ),
     ],
 };
@@ -598,6 +728,12 @@ pub static LIMITS: Section = Section {
             Kind::Bytes { min: KIB, max: 4 * GIB },
             "\"1GiB\"",
             "Largest value of a proxied request or reply. Larger ones are refused.",
+        ),
+        key(
+            "request_bytes_max",
+            Kind::Bytes { min: KIB, max: 4 * GIB },
+            "\"512MiB\"",
+            "Largest request of a Redis client. A larger one closes the connection.",
         ),
         key(
             "large_value_bytes",

@@ -34,8 +34,11 @@ pub(super) fn read<'t>(
     if list.is_empty() {
         let span = top.get("listeners").map_or(0..0, |entry| entry.name_span());
         let route = routes.default_route(span.clone(), false);
-        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 11211);
+        let protocol = spoken(route, routes);
+        let port = if protocol == Protocol::Redis { 6379 } else { 11211 };
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         let mut listener = blank("default", Bind::Tcp(address), route);
+        listener.protocol = protocol;
         listener.allow.flush = routes.is_store(route);
         listeners.push((listener, span));
     }
@@ -73,10 +76,12 @@ fn read_one<'t>(
         None => routes.default_route(table.span.clone(), is_udp),
     };
     let mut model = blank(name, Bind::Udp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)), route);
-    model.protocol = protocol(table);
+    model.protocol = protocol(table).unwrap_or_else(|| spoken(route, routes));
     model.tag = tag(table);
     table.count_u32("backlog", &mut model.backlog);
     table.count_usize("requests_per_turn_max", &mut model.requests_per_turn_max);
+    table.flag("keepalive", &mut model.keepalive);
+    model.compat = compat(table);
     model.users = users(table);
     model.allow = allow(table, routes.is_store(route));
     if !model.users.is_empty() && model.protocol == Protocol::Memcached {
@@ -96,7 +101,43 @@ fn read_one<'t>(
         .collect()
 }
 
-/// What cannot work: binary and UDP where requests are proxied, passwords without text.
+/// What clients of a route speak if nothing is said: what its servers do.
+fn spoken(route: RouteId, routes: &Routes<'_, '_, '_>) -> Protocol {
+    match routes.pools_of(route) {
+        (redis, memcached) if !redis.is_empty() && memcached.is_empty() => Protocol::Redis,
+        _ => Protocol::Memcached,
+    }
+}
+
+fn compat(table: &Table<'_, '_, '_>) -> Compat {
+    match table.choice("compat") {
+        Some("nutcracker") => Compat::Nutcracker,
+        Some("strict") => Compat::Strict,
+        _ => Compat::Native,
+    }
+}
+
+/// Servers that do not speak what clients do.
+fn check_pools(table: &Table<'_, '_, '_>, listener: &Listener, routes: &Routes<'_, '_, '_>) {
+    let (redis, memcached) = routes.pools_of(listener.route);
+    let (theirs, strangers, ours) = match listener.protocol {
+        Protocol::Redis => ("memcached", memcached, "Redis"),
+        _ => ("Redis", redis, "memcached"),
+    };
+    let Some(stranger) = strangers.first() else { return };
+    let entry = table.get("protocol").or(table.get("route"));
+    let span = entry.map_or(table.span.clone(), |entry| entry.value.span());
+    let message =
+        format!("clients speak {ours} here, but the servers of pool `{stranger}` speak {theirs}");
+    let help = format!(
+        "choose another route, or change `protocol` here or in `pools.{stranger}`; nothing \
+         translates"
+    );
+    table.error(span, message, help);
+}
+
+/// What cannot work: binary, UDP and both protocols where requests are proxied, passwords without
+/// text, servers that speak something else.
 fn check_protocol(
     table: &Table<'_, '_, '_>,
     listener: &Listener,
@@ -105,6 +146,26 @@ fn check_protocol(
 ) {
     let is_store = routes.is_store(listener.route);
     let span_of = |name| table.get(name).map_or(table.span.clone(), |entry| entry.value.span());
+    let span_of_protocol = || {
+        let entry = table.get("protocol").or(table.get("route"));
+        entry.map_or(table.span.clone(), |entry| entry.value.span())
+    };
+    let is_auto = listener.protocol == Protocol::Auto;
+    if is_udp && (is_auto || listener.protocol == Protocol::Redis) {
+        let message = "UDP is memcached's";
+        table.error(span_of_protocol(), message, "write `protocol = \"memcached\"`, or use TCP");
+    }
+    if is_auto && !is_store {
+        let message = "`auto` is answered by the embedded store only";
+        let help = "write `route = \"store\"`, or the protocol that the servers speak";
+        table.error(span_of_protocol(), message, help);
+    } else {
+        check_pools(table, listener, routes);
+    }
+    if is_auto && !listener.users.is_empty() {
+        let message = "`users` need one protocol";
+        table.error(span_of_protocol(), message, "write `\"redis\"` or `\"memcached_text\"`");
+    }
     if is_udp && !is_store {
         let message = "UDP is answered by the embedded store only";
         table.error(span_of("route"), message, "write `route = \"store\"`, or use TCP");
@@ -179,12 +240,14 @@ fn mode(table: &Table<'_, '_, '_>) -> u32 {
     }
 }
 
-fn protocol(table: &Table<'_, '_, '_>) -> Protocol {
-    match table.choice("protocol") {
-        Some("memcached_text") => Protocol::MemcachedText,
-        Some("memcached_binary") => Protocol::MemcachedBinary,
+fn protocol(table: &Table<'_, '_, '_>) -> Option<Protocol> {
+    table.choice("protocol").map(|word| match word {
+        "memcached_text" => Protocol::MemcachedText,
+        "memcached_binary" => Protocol::MemcachedBinary,
+        "redis" => Protocol::Redis,
+        "auto" => Protocol::Auto,
         _ => Protocol::Memcached,
-    }
+    })
 }
 
 fn tag(table: &Table<'_, '_, '_>) -> String {

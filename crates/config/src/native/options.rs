@@ -130,6 +130,7 @@ pub(super) fn limits(top: &Table<'_, '_, '_>, store: Option<&StoreOptions>) -> L
     table.bytes_usize("backend_bytes_max", &mut limits.backend_bytes_max);
     table.bytes_usize("worker_bytes_max", &mut limits.worker_bytes_max);
     table.bytes("value_bytes_max", &mut limits.value_bytes_max);
+    table.bytes_usize("request_bytes_max", &mut limits.request_bytes_max);
     table.bytes("large_value_bytes", &mut limits.large_value_bytes);
     table.time("client_idle", &mut limits.client_idle);
     table.time("client_user_timeout", &mut limits.client_user_timeout);

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use keyway_proxy::config::{Backend, Distribution, Ejection, Hash, KeyPart, Link, Pool, RingMode};
+use keyway_proxy::config::{
+    Backend, Distribution, Ejection, Hash, KeyPart, Link, LinkProtocol, Pool, RedisLogin, RingMode,
+};
 use toml::de::DeValue;
 
 use super::address::{Wrong, backend_from, name_from};
@@ -211,11 +213,17 @@ fn one_byte(tag: &Table<'_, '_, '_>, name: &str, example: &str) -> Option<u8> {
 }
 
 fn link(table: &Table<'_, '_, '_>) -> Link {
-    let mut link = Link::default();
+    let mut link = Link { protocol: link_protocol(table), ..Link::default() };
     table.count_usize("connections", &mut link.connections);
     table.count_usize("large_connections_max", &mut link.large_lanes_max);
     table.time("connect_timeout", &mut link.connect_timeout);
     table.time("read_timeout", &mut link.read_timeout);
+    link.timeout_each = table.choice("timeout_of") == Some("request");
+    table.flag("on_demand", &mut link.on_demand);
+    table.flag("preconnect", &mut link.preconnect);
+    table.flag("handshake", &mut link.handshake);
+    link.refusals_fail = table.choice("refusals") == Some("fail");
+    table.count_usize("sessions_max", &mut link.sessions_max);
     table.time("retry", &mut link.retry);
     table.time("retry_max", &mut link.retry_max);
     table.count_u32("failure_limit", &mut link.failure_limit);
@@ -223,6 +231,13 @@ fn link(table: &Table<'_, '_, '_>) -> Link {
     table.flag("keepalive", &mut link.keepalive);
     table.time("user_timeout", &mut link.user_timeout);
     link.multiget_failure_is_miss = table.choice("multiget_failure") == Some("miss");
+    if link.preconnect
+        && !link.on_demand
+        && let Some(entry) = table.get("preconnect")
+    {
+        let message = "`preconnect` has no meaning without `on_demand = true`";
+        table.error(entry.name_span(), message, "remove it: connections are made at start");
+    }
     if link.retry > link.retry_max {
         let entry = table.get("retry").or(table.get("retry_max"));
         let span = entry.map_or(table.span.clone(), |entry| entry.value.span());
@@ -233,6 +248,43 @@ fn link(table: &Table<'_, '_, '_>) -> Link {
     link
 }
 
+/// What the servers speak, and how they are logged in to.
+fn link_protocol(table: &Table<'_, '_, '_>) -> LinkProtocol {
+    if table.choice("protocol") != Some("redis") {
+        for name in REDIS_ONLY {
+            if let Some(entry) = table.get(name) {
+                let message = format!("`{name}` has no meaning in a pool that speaks memcached");
+                let help = "remove it, or write `protocol = \"redis\"`";
+                table.error(entry.name_span(), message, help);
+            }
+        }
+        return LinkProtocol::Memcached;
+    }
+    let secret = |name| {
+        let (text, span) = table.text(name)?;
+        if text.is_empty() || text.len() > SECRET_BYTES_MAX {
+            let message = format!("`{name}` must have 1 to {SECRET_BYTES_MAX} bytes");
+            table.error(span, message, "remove it if there is none");
+        }
+        Some(text.to_owned())
+    };
+    let mut login = RedisLogin {
+        user: secret("user"),
+        password: secret("password"),
+        database: 0,
+        select_first: table.choice("login_order") == Some("select_first"),
+        refusal_is_ignored: table.choice("login_refused") == Some("ignore"),
+    };
+    table.count_u32("database", &mut login.database);
+    if login.password.is_none()
+        && let Some(entry) = table.get("user")
+    {
+        let message = "`user` has no meaning without `password`";
+        table.error(entry.name_span(), message, "add `password = \"…\"`");
+    }
+    LinkProtocol::Redis(login)
+}
+
 fn ejection(table: &Table<'_, '_, '_>, failure_limit: u32) -> Option<Ejection> {
     let entry = table.get("eject")?;
     match entry.value.get_ref() {
@@ -241,6 +293,16 @@ fn ejection(table: &Table<'_, '_, '_>, failure_limit: u32) -> Option<Ejection> {
         DeValue::String(_) => {
             let retry = table.time_of(entry, EJECT)?;
             Some(Ejection::with_heartbeat(retry, failure_limit))
+        }
+        DeValue::Table(eject) => {
+            let path = format!("{}.eject", table.path);
+            let eject = Table::open(&key::EJECT, path, entry.name_span(), eject, table.findings);
+            let mut ejection = Ejection::with_heartbeat(EJECT_DEFAULT, failure_limit);
+            eject.count_u32("after", &mut ejection.failure_limit);
+            eject.time("time", &mut ejection.retry);
+            eject.flag("heartbeat", &mut ejection.heartbeat);
+            ejection.counts_idle_close = eject.choice("idle_close") == Some("count");
+            Some(ejection)
         }
         other => {
             table.wrong_kind(entry, other, "a duration such as `\"30s\"`, or `false`");
@@ -342,6 +404,11 @@ fn server(table: &Table<'_, '_, '_>, value: Value<'_>) -> Option<Backend> {
 const SERVERS_MAX: usize = 4096;
 /// Most points of all servers of a ring together.
 const RING_POINTS_MAX: u64 = 4_000_000;
+/// Keys that only pools with `protocol = "redis"` may have.
+const REDIS_ONLY: [&str; 7] =
+    ["user", "password", "database", "login_order", "login_refused", "refusals", "sessions_max"];
+/// Longest user name or password for Redis servers.
+const SECRET_BYTES_MAX: usize = 8192;
 /// What `eject = true` means.
 const EJECT_DEFAULT: Duration = Duration::from_secs(30);
 /// The limits of `eject`.

@@ -8,7 +8,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use keyway_proxy::config::{CommandClass, FailoverOn, Listener, Pool, Route, RouteId, RouteKind};
+use keyway_proxy::config::{
+    CommandClass, FailoverOn, LinkProtocol, Listener, Pool, Route, RouteId, RouteKind,
+};
 use toml::de::{DeTable, DeValue};
 
 use super::key;
@@ -24,6 +26,8 @@ pub(super) struct Routes<'t, 'f, 's> {
     named_spans: Vec<Range<usize>>,
     pools: HashMap<String, usize>,
     pool_spans: Vec<(String, Range<usize>)>,
+    /// Which pools speak Redis.
+    are_redis: Vec<bool>,
     /// Entries of pools and built-in routes, made on first use.
     direct: HashMap<Direct, RouteId>,
     findings: &'f RefCell<Findings<'s>>,
@@ -65,6 +69,10 @@ impl<'t, 'f, 's> Routes<'t, 'f, 's> {
             pool_spans: pools
                 .iter()
                 .map(|(pool, span)| (pool.name.clone(), span.clone()))
+                .collect(),
+            are_redis: pools
+                .iter()
+                .map(|(pool, _)| matches!(pool.link.protocol, LinkProtocol::Redis(_)))
                 .collect(),
             direct: HashMap::new(),
             findings,
@@ -145,6 +153,27 @@ impl<'t, 'f, 's> Routes<'t, 'f, 's> {
             }
         }
         false
+    }
+
+    /// The names of the pools that a route leads to: those that speak Redis, and the others.
+    pub(super) fn pools_of(&self, id: RouteId) -> (Vec<&str>, Vec<&str>) {
+        let mut is_seen = vec![false; self.slots.len()];
+        let (mut redis, mut memcached) = (Vec::new(), Vec::new());
+        let mut open = vec![id];
+        while let Some(id) = open.pop() {
+            // Circles are reported once the graph is complete.
+            if std::mem::replace(&mut is_seen[id], true) {
+                continue;
+            }
+            if let Body::Kind(RouteKind::Pool(pool)) = self.slots[id].body {
+                let list = if self.are_redis[pool] { &mut redis } else { &mut memcached };
+                list.push(self.pool_spans[pool].0.as_str());
+            }
+            open.extend(self.below(id));
+        }
+        redis.sort_unstable();
+        memcached.sort_unstable();
+        (redis, memcached)
     }
 
     /// Whether any route leads to the embedded store.

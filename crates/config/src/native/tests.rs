@@ -91,16 +91,27 @@ fn every_key_of_a_pool_reaches_the_model() {
         keepalive = false
         user_timeout = "5s"
         multiget_failure = "miss"
+        timeout_of = "request"
+        on_demand = true
+        preconnect = true
+        handshake = false
         "#,
     );
     let pool = &config.pools[0];
     assert_eq!(pool.distribution, Distribution::Ring { mode: RingMode::EvCache, points: 100 });
     assert_eq!((pool.hash, pool.hash_seed), (Hash::Xxh3, 7));
     assert_eq!(pool.key_part, KeyPart::Tag { open: b'{', close: b'}', empty_counts: true });
-    assert_eq!(pool.ejection, Some(Ejection::with_heartbeat(Duration::from_secs(20), 3)));
+    assert_eq!(pool.ejection, Some(Ejection::with_heartbeat(Duration::from_secs(20), 5)));
     assert_eq!(pool.backends[0].name, "x");
     assert_eq!(pool.backends[1].address, Some(Address::Unix("/s".into())));
     let link = Link {
+        protocol: LinkProtocol::Memcached,
+        on_demand: true,
+        preconnect: true,
+        handshake: false,
+        timeout_each: true,
+        refusals_fail: false,
+        sessions_max: 256,
         connections: 2,
         large_lanes_max: 0,
         connect_timeout: Duration::from_millis(100),
@@ -181,6 +192,8 @@ fn every_key_of_a_listener_reaches_the_model() {
         allow = ["flush", "shutdown"]
         users = { app = "secret" }
         requests_per_turn_max = 7
+        keepalive = false
+        compat = "strict"
         [listeners.udp]
         address = "udp:127.0.0.1:1"
         "#,
@@ -198,6 +211,7 @@ fn every_key_of_a_listener_reaches_the_model() {
         assert_eq!((listener.tag.as_str(), listener.backlog, listener.allow), ("b", 5, allow));
         assert_eq!(listener.protocol, Protocol::MemcachedText, "users need text");
         assert_eq!(listener.requests_per_turn_max, 7);
+        assert_eq!((listener.keepalive, listener.compat), (false, Compat::Strict));
         assert_eq!(listener.users, [User { name: "app".into(), password: "secret".into() }]);
     }
     assert_eq!(udp.bind, Bind::Udp("127.0.0.1:1".parse().unwrap()));
@@ -225,6 +239,7 @@ fn the_rest_of_the_file_reaches_the_model() {
         backend_bytes_max = "32k"
         worker_bytes_max = "2m"
         value_bytes_max = "3m"
+        request_bytes_max = "5m"
         large_value_bytes = "4k"
         client_idle = "1m"
         client_user_timeout = "5s"
@@ -247,6 +262,7 @@ fn the_rest_of_the_file_reaches_the_model() {
         backend_bytes_max: 32 << 10,
         worker_bytes_max: 2 << 20,
         value_bytes_max: 3 << 20,
+        request_bytes_max: 5 << 20,
         large_value_bytes: 4 << 10,
         client_idle: Duration::from_secs(60),
         client_user_timeout: Duration::from_secs(5),

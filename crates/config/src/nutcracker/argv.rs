@@ -283,8 +283,7 @@ impl<'a> Getopt<'a> {
             // Unknown or ambiguous.
             _ => return Err(Unknown { optopt: 0 }),
         };
-        let takes_value =
-            OWN.iter().any(|(_, own)| *own == flag) || SHORT.contains(&(flag, true));
+        let takes_value = OWN.iter().any(|(_, own)| *own == flag) || SHORT.contains(&(flag, true));
         match (takes_value, attached) {
             (false, None) => Ok((flag, b"")),
             (false, Some(_)) => Err(Unknown { optopt: flag }),
@@ -292,11 +291,7 @@ impl<'a> Getopt<'a> {
         }
     }
 
-    fn value(
-        &mut self,
-        flag: u8,
-        attached: Option<&'a [u8]>,
-    ) -> Result<(u8, &'a [u8]), Unknown> {
+    fn value(&mut self, flag: u8, attached: Option<&'a [u8]>) -> Result<(u8, &'a [u8]), Unknown> {
         if let Some(value) = attached {
             return Ok((flag, value));
         }
@@ -322,11 +317,17 @@ pub fn usage() -> String {
     option("-t, --test-conf", "say whether the configuration file is right, and why not");
     option("-d, --daemonize", "go to the background");
     option("-D, --describe-stats", "list the counters of the stats port");
-    option("-v, --verbose=N", &format!("level of the log, 0 to 11 (default: {})", default.verbosity));
+    option(
+        "-v, --verbose=N",
+        &format!("level of the log, 0 to 11 (default: {})", default.verbosity),
+    );
     option("-o, --output=S", "log file (default: standard error)");
     let files = CONF_FILES.join(", or else ");
     option("-c, --conf-file=S", &format!("configuration file (default: {files})"));
-    option("-s, --stats-port=N", &format!("port of the statistics (default: {})", default.stats_port));
+    option(
+        "-s, --stats-port=N",
+        &format!("port of the statistics (default: {})", default.stats_port),
+    );
     option("-a, --stats-addr=S", "address of the statistics (default: 0.0.0.0)");
     let interval = default.stats_interval_ms;
     option("-i, --stats-interval=N", &format!("accepted, without effect (default: {interval} ms)"));
@@ -345,7 +346,8 @@ pub fn usage() -> String {
 /// The counters of the stats port, in its order.
 fn describe() -> String {
     let mut text = String::new();
-    for (title, counters) in [("pool stats", &POOL_COUNTERS[..]), ("server stats", &SERVER_COUNTERS)]
+    for (title, counters) in
+        [("pool stats", &POOL_COUNTERS[..]), ("server stats", &SERVER_COUNTERS)]
     {
         text.push_str(&format!("{title}:\n"));
         for (name, about) in counters {

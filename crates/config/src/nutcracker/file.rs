@@ -341,8 +341,7 @@ fn check_servers(pool: &Pool, mistakes: &mut Mistakes<'_>) {
         if first.name != second.name {
             continue;
         }
-        let reason =
-            format!("pool '{}' has servers with same name '{}'", pool.name, second.name);
+        let reason = format!("pool '{}' has servers with same name '{}'", pool.name, second.name);
         let line = mistakes.findings.line_of(first.span.start);
         let shown = second.name.escape_debug();
         let message = format!("`{shown}` is in this pool already (line {line})");
@@ -352,11 +351,7 @@ fn check_servers(pool: &Pool, mistakes: &mut Mistakes<'_>) {
 }
 
 /// Directives that do not do what one would think.
-fn warn(
-    pool: &Pool,
-    span_of: &dyn Fn(&'static str) -> Range<usize>,
-    mistakes: &mut Mistakes<'_>,
-) {
+fn warn(pool: &Pool, span_of: &dyn Fn(&'static str) -> Range<usize>, mistakes: &mut Mistakes<'_>) {
     let findings = &mut mistakes.findings;
     if pool.client_connections.is_some_and(|number| number > 0) {
         let message = "`client_connections` has no effect, as in nutcracker";
@@ -376,10 +371,8 @@ fn warn(
 
 /// Each address is listened on once, compared as text.
 fn check_listens(pools: &[Pool], mistakes: &mut Mistakes<'_>) {
-    let mut sorted: Vec<(&Pool, &str)> = pools
-        .iter()
-        .filter_map(|pool| Some((pool, pool.listen.as_ref()?.text.as_str())))
-        .collect();
+    let mut sorted: Vec<(&Pool, &str)> =
+        pools.iter().filter_map(|pool| Some((pool, pool.listen.as_ref()?.text.as_str()))).collect();
     sorted.sort_by(|(_, a), (_, b)| order(a, b));
     for pair in sorted.windows(2) {
         let [(first, a), (second, b)] = pair else { continue };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keyway_proxy::config::*;
 
-use super::{Options, Refused, load, plain};
+use super::{Options, Refused, load};
 
 /// Numbers and `localhost` have addresses, other names have none.
 fn resolver(host: &str) -> io::Result<Vec<SocketAddr>> {
@@ -96,7 +96,7 @@ alpha:
   servers:
   - 10.0.0.1:6379:1 node-10
   - 10.0.0.2:6379:2 node-9
-  - /tmp/a b.sock:5
+  - /tmp/a.sock:5
 ";
     let config = good(text);
     let listener = &config.listeners[0];
@@ -110,7 +110,7 @@ alpha:
     let tag = KeyPart::Tag { open: b'{', close: b'}', empty_counts: false };
     assert_eq!(pool.key_part, tag);
     let names: Vec<&str> = pool.backends.iter().map(|backend| &backend.name[..]).collect();
-    assert_eq!(names, ["node-9", "node-10", "/tmp/a b.sock:"], "the shorter first");
+    assert_eq!(names, ["node-9", "node-10", "/tmp/a.sock:"], "the shorter first");
     let login = RedisLogin {
         user: None,
         password: Some("sec ret".into()),
@@ -132,4 +132,110 @@ alpha:
     let ejection = native.pools[0].ejection.unwrap();
     assert!(ejection.heartbeat && !ejection.counts_idle_close);
     assert!(!native.pools[0].link.refusals_fail);
+}
+
+#[test]
+fn pools_are_sorted_by_length_and_bytes() {
+    let file = |names: &[&str]| {
+        let pools = names.iter().enumerate().map(|(at, name)| {
+            format!("{name}:\n  listen: 127.0.0.1:{}\n  servers:\n  - a:1:1\n", at + 1)
+        });
+        pools.collect::<String>()
+    };
+    let config = good(&file(&["zeta", "alpha", "B", "node-9", "zz"]));
+    let names: Vec<&str> = config.pools.iter().map(|pool| &pool.name[..]).collect();
+    assert_eq!(names, ["B", "zz", "zeta", "alpha", "node-9"]);
+    for (id, listener) in config.listeners.iter().enumerate() {
+        assert_eq!((listener.name.as_str(), listener.route), (names[id], id));
+        assert_eq!(config.routes[id].kind, RouteKind::Pool(id));
+    }
+}
+
+#[test]
+fn hosts_that_nutcracker_cannot_find_are_understood() {
+    let config = good(&pool("").replace("10.0.0.1:1:1", "\"[::1]:6379:1\""));
+    let backend = &config.pools[0].backends[0];
+    assert_eq!((backend.name.as_str(), backend.host.as_str()), ("[::1]:6379", "::1"));
+    assert_eq!(backend.address, Some(Address::Tcp("[::1]:6379".parse().unwrap())));
+    let config = good(&pool("").replace("10.0.0.1:1:1", "\":6379:1\""));
+    let here = Address::Tcp("127.0.0.1:6379".parse().unwrap());
+    assert_eq!(config.pools[0].backends[0].address, Some(here));
+}
+
+#[test]
+fn all_mistakes_are_reported_and_the_first_is_the_reason() {
+    let text = "\
+p:
+  listen: 127.0.0.1:22121
+  sever_connections: 2
+  hash: murmer
+  timeout: 4s
+  timeout: 5
+  servers:
+  - 10.0.0.1:1:1
+  - 10.0.0.1:1
+q:
+  redis_auth: x
+  servers:
+  - 10.0.0.1:1:1
+  - 10.0.0.1:1:2
+";
+    let refused = refused(text);
+    let found: Vec<String> = refused.findings.iter().map(ToString::to_string).collect();
+    let expected = [
+        "f:3:3: error: unknown directive `sever_connections` (did you mean `server_connections`?)",
+        "f:4:9: error: `murmer` is not a valid hash; did you mean `murmur`?",
+        "f:5:12: error: `4s` is not a number",
+        "f:6:3: error: `timeout` is given twice",
+        "f:9:5: error: this server has no port or no weight",
+        "f:10:1: error: pool `q` has no `listen`",
+        "f:11:3: error: `redis_auth` has no meaning in a memcached pool",
+        "f:14:5: error: `10.0.0.1:1` is in this pool already (line 13)",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\ndoes not begin with\n{expected}");
+    }
+    reason(text, "directive \"sever_connections\" is unknown");
+}
+
+#[test]
+fn forbidden_tokens_are_placed_and_explained() {
+    let refused = refused(&pool("hash_tag: {}\n"));
+    let found = refused.findings[0].to_string();
+    assert!(found.starts_with("f:5:13: error: nutcracker's YAML has no flow mapping"), "{found}");
+    assert!(found.contains("hash_tag: \"{}\""), "{found}");
+    assert_eq!(refused.reason.unwrap(), "flow mapping start token (12) is disallowed");
+    let refused = super::load("f", b"---\na: b\n", options(Compat::Strict)).unwrap_err();
+    assert_eq!(refused.findings[0].line, 1);
+    assert_eq!(refused.reason.unwrap(), "document start token (5) is disallowed");
+}
+
+/// Deep nesting is refused in no time, by its depth and not by its length.
+#[test]
+fn nesting_costs_nothing() {
+    let deep = "[".repeat(1_000_000);
+    reason(&deep, "flow sequence start token (10) is disallowed");
+    let deep = "- ".repeat(100_000);
+    reason(&deep, "'f' has sequence at depth 0 instead of 2");
+}
+
+#[test]
+fn oddities_are_warned_about() {
+    let warnings = |text: &str| {
+        let loaded = load("f", text.as_bytes(), options(Compat::Nutcracker)).unwrap();
+        loaded.warnings.iter().map(|found| found.message.clone()).collect::<Vec<_>>()
+    };
+    let found = warnings(&pool("client_connections: 5\nreuseport: true\ntimeout: 99999999999\n"));
+    assert_eq!(
+        found,
+        [
+            "`client_connections` has no effect, as in nutcracker",
+            "`reuseport` has no effect: one process uses all processors",
+            "this number is too large: 1215752191 is used",
+        ]
+    );
+    let two = pool("hash: crc32\n").replace("   - 10", "   - 10.0.0.2:1:1\n   - 10");
+    assert_eq!(warnings(&two), ["`hash: crc32` with ketama puts all keys on one server"]);
+    assert!(warnings(&pool("client_connections: 0\n")).is_empty());
 }

@@ -399,11 +399,7 @@ impl Shape {
     }
 }
 
-fn misshapen(
-    reason: &str,
-    message: &'static str,
-    help: &'static str,
-) -> Result<(), Misshapen> {
+fn misshapen(reason: &str, message: &'static str, help: &'static str) -> Result<(), Misshapen> {
     Err(Misshapen { reason: reason.to_owned(), message, help })
 }
 
