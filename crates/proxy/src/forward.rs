@@ -81,12 +81,12 @@ impl<'a> Text<'a> {
     /// The line without `noreply` and trailing spaces. All of them go: a server would obey the
     /// next.
     fn classic_line(&self) -> &'a [u8] {
-        let mut line = self.head.line.trim_ascii_end();
+        let mut line = trim_spaces(self.head.line);
         while self.head.noreply
             && line.len() > self.head.key_at + self.head.key.len()
             && let Some(rest) = line.strip_suffix(b" noreply")
         {
-            line = rest.trim_ascii_end();
+            line = trim_spaces(rest);
         }
         line
     }
@@ -252,7 +252,7 @@ pub(crate) fn remember(link: &mut Link, exchange: ExchangeId, request: &Request<
     let (shape, asked) = match head.verb {
         Verb::Get | Verb::Gets | Verb::Gat | Verb::Gats => {
             let keys =
-                if head.more_keys { head.line[head.key_at..].trim_ascii_end() } else { head.key };
+                if head.more_keys { trim_spaces(&head.line[head.key_at..]) } else { head.key };
             (Shape::Retrieval, link.asked.push(keys))
         }
         Verb::Mg => (Shape::MetaGet, link.asked.push(head.line)),
@@ -264,6 +264,13 @@ pub(crate) fn remember(link: &mut Link, exchange: ExchangeId, request: &Request<
         _ => (Shape::Line, 0),
     };
     link.pending.push_back(Pending { exchange, verb: head.verb, shape, asked, bytes });
+}
+
+/// A line without the spaces at its end. Other white space is a part of keys.
+#[inline]
+fn trim_spaces(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+    &line[..end]
 }
 
 /// What a server without any items answers.

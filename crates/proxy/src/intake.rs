@@ -210,6 +210,12 @@ impl Worker {
         let client = self.clients.get_mut(id).expect("consume found the client");
         let limits = if listener.is_store { &LineLimits::STORE } else { &LineLimits::PROXIED };
         let scanned = if is_front { std::mem::take(&mut client.scanned) } else { 0 };
+        if listener.config.compat != Compat::Native
+            && !listener.is_store
+            && !matches!(client.speaks, Speaks::Redis | Speaks::Anything)
+        {
+            return self.strict_request(id, listener, bytes, scanned);
+        }
         let cut = match client.speaks {
             Speaks::Text => {
                 if scanned == 0 {
@@ -372,7 +378,7 @@ impl Worker {
     }
 
     /// A text request on a listener with backends behind it.
-    fn proxied_request(
+    pub(crate) fn proxied_request(
         &mut self,
         id: ClientId,
         listener: &Rc<Listener>,
@@ -395,7 +401,8 @@ impl Worker {
                 return step;
             }
         }
-        if is_session_command(head.verb) {
+        let is_forwarded = head.verb == Verb::Version && !head.key.is_empty();
+        if is_session_command(head.verb) && !is_forwarded {
             return self.session_command(id, listener, head);
         }
         let end = head.line_bytes + body as usize;

@@ -34,6 +34,7 @@ mod settle;
 pub mod setup;
 pub mod stats;
 mod streams;
+mod strict;
 pub mod worker;
 
 pub use exchange::Failure;

@@ -279,7 +279,10 @@ impl Worker {
         if !backend.health.fail(&ejection, now) {
             return;
         }
+        backend.block.backend.ejected_at.set(now);
         let label = backend.label.clone();
+        let scope = Scope::Pool { pool: pool.config.name.clone() };
+        self.registry.block(self.index, &scope).pool.ejections.add(1);
         self.refresh(pool, &ejection);
         self.expire_by(now + ejection.retry.as_nanos().min(1 << 62) as u64);
         self.report(Report::Ejected { backend: label });

@@ -227,7 +227,12 @@ impl Worker {
                 if let Some(client) = self.clients.get_mut(client_id) {
                     client.held_bytes -= held.len();
                     self.held_bytes -= held.len();
+                    let listener = client.listener;
+                    if let Some(listener) = self.listener(listener) {
+                        listener.counters.listener.forward_errors.add(1);
+                    }
                 }
+                let exchange = self.exchanges.get_mut(id).expect("the exchange was found above");
                 let reply = failure.reply(exchange.asked.voice);
                 self.emit(id, ReplyKind::ServerError, reply, None, true);
             }

@@ -7,7 +7,7 @@
 
 use crate::backend::{Backend, BackendId, Identity};
 use crate::client::{Client, ClientId, Speaks, Stream};
-use crate::config::{ListenerId, RouteId};
+use crate::config::RouteId;
 use crate::events::Event as Report;
 use crate::exchange::{Exchange, ExchangeId, Owner, RunId};
 use crate::link::{Link, LinkId};
@@ -103,6 +103,10 @@ pub(crate) struct Listener {
     pub root: RouteId,
     /// Everything on this listener is answered by the embedded store.
     pub is_store: bool,
+    /// The database of the Redis servers behind it.
+    pub database: u32,
+    /// What is counted of its clients.
+    pub counters: Arc<Block>,
     /// Counter blocks by route, made when first used.
     fronts: RefCell<Vec<Option<u32>>>,
 }
@@ -251,7 +255,10 @@ impl Worker {
                 Named::Link(id) => self.replies(id, &chunk),
             },
             Event::Closed { tag, reason, .. } => match named(tag) {
-                Named::Client(id) => self.forget_client(id),
+                Named::Client(id) => {
+                    let is_orderly = matches!(reason, CloseReason::Eof | CloseReason::Finished);
+                    self.forget_client(id, is_orderly);
+                }
                 Named::Link(id) => self.link_closed(id, reason),
             },
             Event::Connected { tag, .. } => {
@@ -314,6 +321,7 @@ impl Worker {
             config::Protocol::Auto => Speaks::Anything,
         };
         let now = self.now;
+        listener.counters.listener.clients.add(1);
         let id = self.clients.insert(Client::new(conn, key, speaks, entry, now));
         self.engine.retag(conn, id.to_bits());
         self.engine.allow_half_close(conn);
@@ -331,7 +339,10 @@ impl Worker {
     pub(crate) fn configure(&mut self, generation: Arc<Generation>) {
         let routes = Rc::new(self.build_routes(&generation));
         for (position, key) in generation.listener_keys.iter().enumerate() {
-            let listener = Listener::new(routes.clone(), &generation.config.listeners, position);
+            let config = generation.config.listeners[position].clone();
+            let scope = Scope::Listener { listener: config.name.clone() };
+            let counters = self.registry.block(self.index, &scope);
+            let listener = Listener::new(routes.clone(), config, counters);
             let key = *key as usize;
             if self.listeners.len() <= key {
                 self.listeners.resize_with(key + 1, || None);
@@ -515,13 +526,19 @@ impl Worker {
     pub(crate) fn close_client(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get(id) {
             self.engine.close(client.conn);
-            self.forget_client(id);
+            self.forget_client(id, false);
         }
     }
 
     /// The client is gone; its connection is closed already.
-    fn forget_client(&mut self, id: ClientId) {
+    fn forget_client(&mut self, id: ClientId, is_orderly: bool) {
         let Some(client) = self.clients.remove(id) else { return };
+        if let Some(listener) = self.listener(client.listener) {
+            let counters = &listener.counters.listener;
+            counters.clients.sub(1);
+            let ended = if is_orderly { &counters.ended_eof } else { &counters.ended_error };
+            ended.add(1);
+        }
         self.held_bytes -= client.held_bytes + client.partial_counted;
         self.shared.conns.close_because(&client.entry, client.leaves);
         let mut next = client.head;
@@ -606,12 +623,18 @@ impl Worker {
 }
 
 impl Listener {
-    fn new(routes: Rc<Routes>, listeners: &[config::Listener], position: ListenerId) -> Listener {
-        let config = listeners[position].clone();
+    fn new(routes: Rc<Routes>, config: config::Listener, counters: Arc<Block>) -> Listener {
         let root = config.route;
         let is_store = matches!(routes.table.node(root), crate::route::Node::Store);
         let fronts = RefCell::new(vec![None; routes.table.len()]);
-        Listener { routes, config, root, is_store, fronts }
+        let mut pools = Vec::new();
+        routes.table.pools_from(root, &mut pools);
+        let protocol = pools.first().map(|pool| &routes.pools[*pool].config.link.protocol);
+        let database = match protocol {
+            Some(config::LinkProtocol::Redis(login)) => login.database,
+            _ => 0,
+        };
+        Listener { routes, config, root, is_store, database, counters, fronts }
     }
 }
 

@@ -43,7 +43,7 @@ impl Worker {
         let client = self.clients.get_mut(id).expect("consume found the client");
         client.speaks = Speaks::Redis;
         let asks_auth = !listener.config.users.is_empty();
-        let number = u64::from(client.entry.number);
+        let number = client.entry.id;
         let redis = client.redis.get_or_insert_with(|| {
             Box::new(Redis::new(answers::Session::new(number, now_seconds, asks_auth)))
         });
@@ -93,16 +93,6 @@ impl Worker {
         let exchange = self.open(id, listener, listener.root, asked);
         self.emit(exchange, ReplyKind::ServerError, reason, None, true);
         self.finish_client(id);
-        Step::Closed
-    }
-
-    /// Closes a client without a word, as twemproxy does.
-    fn drop_client(&mut self, id: ClientId) -> Step {
-        self.counters.malformed.add(1);
-        if let Some(client) = self.clients.get_mut(id) {
-            client.leaves = "error";
-        }
-        self.close_client(id);
         Step::Closed
     }
 
@@ -187,7 +177,7 @@ impl Worker {
         let ctx = answers::Context {
             users: &listener.config.users,
             compat: listener.config.compat,
-            db: 0,
+            db: listener.database,
             unix_us: if needs_clock { unix_us() } else { 0 },
             now_seconds,
             shared: &self.shared,
