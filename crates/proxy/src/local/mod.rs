@@ -21,19 +21,8 @@ mod dump;
 mod eviction;
 mod meta;
 mod output;
-/// Replaced by `pub mod redis;` when the folder compiles (rstore).
-pub mod redis {
-    /// Not yet.
-    pub fn execute(
-        _: &super::Context<'_>,
-        _: bool,
-        _: &keyway_proto::resp::Request<'_>,
-        out: &mut super::Output,
-    ) {
-        out.bytes.extend_from_slice(b"-ERR not yet\r\n");
-    }
-}
 mod prefix;
+pub mod redis;
 mod settings;
 mod shared;
 mod stats;

@@ -95,6 +95,12 @@ impl Output {
         self.bytes.len() - mark.bytes > bytes_max || self.held.len() - mark.held > held_max
     }
 
+    /// Puts bytes before those that were appended since `mark`, among which no value is held.
+    pub(super) fn insert(&mut self, mark: Mark, bytes: &[u8]) {
+        debug_assert_eq!(mark.held, self.held.len(), "offsets of held values stay true");
+        self.bytes.splice(mark.bytes..mark.bytes, bytes.iter().copied());
+    }
+
     /// Appends bytes.
     #[inline]
     pub(super) fn put(&mut self, bytes: &[u8]) {

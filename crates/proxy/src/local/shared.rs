@@ -10,6 +10,7 @@ use super::settings::Settings;
 use super::watch::Hub;
 use keyway_store::Now;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ pub struct Shared {
     counters: Vec<Arc<Counters>>,
     base: Mutex<Totals>,
     facts: FactSource,
+    draws: AtomicU64,
     epoch_unix: u64,
     epoch_unix_ms: u64,
 }
@@ -81,6 +83,7 @@ impl Shared {
             counters: (0..workers).map(|_| Arc::default()).collect(),
             base: Mutex::default(),
             facts,
+            draws: AtomicU64::new(started.as_nanos() as u64),
             epoch_unix: started.as_secs().saturating_sub(u64::from(CLOCK_START_SECONDS)),
             epoch_unix_ms: u64::try_from(started.as_millis())
                 .unwrap_or(u64::MAX)
@@ -143,6 +146,14 @@ impl Shared {
         let sum = self.sum();
         *self.base.lock().unwrap_or_else(PoisonError::into_inner) = sum;
         self.prefixes.clear();
+    }
+
+    /// A number like a random one, for `RANDOMKEY`; not fit for secrets.
+    pub(super) fn random(&self) -> u64 {
+        let draw = self.draws.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
+        let mixed = (draw ^ draw >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
     }
 
     /// The facts of this moment.
