@@ -101,7 +101,7 @@ pub(crate) fn answer(
 fn is_plain(command: &Command, request: &Request<'_>, compat: Compat) -> bool {
     let is_for_others = matches!(command.kind, Kind::Keyed | Kind::Split | Kind::Blocking);
     let is_right = match (compat, &command.nutcracker) {
-        (Compat::Native, _) => command.verb != Verb::Mset || request.arguments % 2 == 1,
+        (Compat::Native, _) => judge::is_right_besides(command.verb, request.arguments),
         (_, Some(known)) => known.accepts(request.arguments) && known.hashed != Hashed::Third,
         (Compat::Nutcracker, None) => !judge::closes(command),
         (Compat::Strict, None) => false,
@@ -136,12 +136,8 @@ fn decide(
     request: &Request<'_>,
     out: &mut Vec<u8>,
 ) -> Outcome {
-    if request.verb() == Some(Verb::Quit) && ctx.compat != Compat::Strict {
-        // redis-server does not even count the arguments.
-        if ctx.compat == Compat::Native {
-            Reply::new(out, session.version()).ok();
-        }
-        return Outcome::Close;
+    if request.verb() == Some(Verb::Quit) {
+        return quit(session, ctx.compat, request, out);
     }
     match judge(request, ctx.compat, out) {
         Verdict::Proceed => {}
@@ -159,6 +155,18 @@ fn decide(
         return Outcome::Answered;
     }
     carry_out(command, session, ctx, request, out)
+}
+
+/// `QUIT`, for which redis-server does not even count the arguments, and needs no password.
+fn quit(session: &Session, compat: Compat, request: &Request<'_>, out: &mut Vec<u8>) -> Outcome {
+    match compat {
+        Compat::Native => {
+            Reply::new(out, session.version()).ok();
+            Outcome::Close
+        }
+        Compat::Strict if request.arguments > 1 => Outcome::Drop,
+        Compat::Nutcracker | Compat::Strict => Outcome::Close,
+    }
 }
 
 /// Carries out a command that is known, complete and allowed.
@@ -179,7 +187,6 @@ fn carry_out(
         Verb::Auth => hello::auth(session, ctx, request, out),
         Verb::Select => hello::select(ctx, request, reply),
         Verb::Client => return client::client(session, ctx, request, out),
-        Verb::Quit => return Outcome::Close,
         Verb::Reset => {
             session.reset(!ctx.users.is_empty());
             Reply::new(out, session.version()).simple(b"RESET");

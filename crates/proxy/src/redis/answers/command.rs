@@ -6,7 +6,7 @@
 use super::reply::Reply;
 use super::{glob, is_word};
 use keyway_proto::resp::command::{
-    self, Begin, COMMANDS, Categories, Command, Find, Flags, KeyFlags, KeySpec,
+    self, Begin, COMMANDS, Categories, Command, Find, Flags, KeyFlags, KeySpec, Verb,
 };
 use keyway_proto::resp::request::{Cut, Limits, Progress};
 use keyway_proto::resp::{Request, render};
@@ -65,10 +65,7 @@ fn facts(command: &Command, reply: &mut Reply<'_>) {
     reply.array(10);
     reply.bulk(command.name.as_bytes());
     reply.number(i64::from(command.arity));
-    reply.set(command.flags.names().count());
-    for flag in command.flags.names() {
-        reply.simple(flag.as_bytes());
-    }
+    simple_set(&command.flags.names().collect::<Vec<_>>(), reply);
     for place in command.legacy_keys {
         reply.number(i64::from(place));
     }
@@ -82,7 +79,11 @@ fn facts(command: &Command, reply: &mut Reply<'_>) {
     for spec in command.keys {
         key_spec(spec, reply);
     }
-    reply.set(command.subcommands.len());
+    // redis-server calls an empty collection a set and any other an array.
+    match command.subcommands.len() {
+        0 => reply.set(0),
+        count => reply.array(count),
+    }
     for sub in command.subcommands {
         facts(sub, reply);
     }
@@ -140,9 +141,46 @@ fn rule(reply: &mut Reply<'_>, kind: &str, facts: &[(&str, Fact)]) {
 }
 
 fn key_flags(flags: KeyFlags, reply: &mut Reply<'_>) {
-    reply.set(flags.names().count());
-    for flag in flags.names() {
-        reply.simple(flag.as_bytes());
+    simple_set(&flags.names().collect::<Vec<_>>(), reply);
+}
+
+fn simple_set(names: &[&str], reply: &mut Reply<'_>) {
+    reply.set(names.len());
+    for name in names {
+        reply.simple(name.as_bytes());
+    }
+}
+
+/// Whether as many keys follow as the request says; true where it says nothing.
+fn is_counted_right(request: &Request<'_>, spec: &KeySpec) -> bool {
+    let (Begin::Index(begin), Find::Keynum { number, first, step }) = (spec.begin, spec.find)
+    else {
+        return true;
+    };
+    let at = |offset: i8| i64::from(begin) + i64::from(offset);
+    let number = u32::try_from(at(number)).ok().and_then(|index| request.argument(index));
+    let Some(count) = number.and_then(super::integer).filter(|count| *count >= 0) else {
+        return false;
+    };
+    count == 0
+        || (count - 1)
+            .checked_mul(i64::from(step))
+            .is_some_and(|last| at(first).saturating_add(last) < i64::from(request.arguments))
+}
+
+/// What a command does to its keys, where that depends on its arguments.
+fn exact_flags(request: &Request<'_>) -> Option<&'static [&'static str]> {
+    let mut rest = request.arguments().skip(2).map(|argument| argument.bytes);
+    match request.verb()? {
+        Verb::Set => Some(match rest.skip(1).any(|word| is_word(word, b"GET")) {
+            true => &["RW", "access", "update"],
+            false => &["OW", "update"],
+        }),
+        Verb::Bitfield => {
+            let changes = rest.any(|word| is_word(word, b"SET") || is_word(word, b"INCRBY"));
+            Some(if changes { &["RW", "access", "update"] } else { &["RO", "access"] })
+        }
+        _ => None,
     }
 }
 
@@ -241,7 +279,8 @@ fn keys(request: &Request<'_>, reply: &mut Reply<'_>, with_flags: bool) {
     if !command.accepts(asked.arguments) {
         return reply.error(&[b"ERR Invalid number of arguments specified for command"]);
     }
-    let keys: Vec<_> = asked.keys().collect();
+    let is_clear = command.keys.iter().all(|spec| is_counted_right(&asked, spec));
+    let keys: Vec<_> = asked.keys().filter(|_| is_clear).collect();
     if keys.is_empty() && !command.flags.contains(Flags::NO_MANDATORY_KEYS) {
         return reply.error(&[b"ERR Invalid arguments specified for command"]);
     }
@@ -252,7 +291,10 @@ fn keys(request: &Request<'_>, reply: &mut Reply<'_>, with_flags: bool) {
         }
         reply.bulk(key.bytes);
         if with_flags {
-            key_flags(key.flags, reply);
+            match exact_flags(&asked) {
+                Some(names) => simple_set(names, reply),
+                None => key_flags(key.flags, reply),
+            }
         }
     }
 }

@@ -202,14 +202,18 @@ pub(super) fn config_get(ctx: &Context<'_>, request: &Request<'_>, reply: &mut R
         ("slave-read-only", "no"),
         ("timeout", "0"),
     ];
-    let is_asked = |name: &str| {
-        let mut patterns = request.arguments().skip(2);
-        patterns.any(|pattern| super::glob::matches(pattern.bytes, name.as_bytes()))
-    };
-    let asked: Vec<_> = known.into_iter().filter(|(name, _)| is_asked(name)).collect();
+    let mut asked: Vec<(&[u8], &str)> = Vec::new();
+    for (name, value) in known {
+        let mut patterns = request.arguments().skip(2).map(|argument| argument.bytes);
+        if let Some(pattern) = patterns.find(|word| super::glob::matches(word, name.as_bytes())) {
+            // A name without wild cards comes back as it was spelled.
+            let is_name = pattern.len() == name.len() && is_word(pattern, name.as_bytes());
+            asked.push((if is_name { pattern } else { name.as_bytes() }, value));
+        }
+    }
     reply.map(asked.len());
     for (name, value) in asked {
-        reply.bulk(name.as_bytes());
+        reply.bulk(name);
         reply.bulk(value.as_bytes());
     }
 }

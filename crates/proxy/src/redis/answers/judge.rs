@@ -73,7 +73,16 @@ pub(super) const fn closes(command: &Command) -> bool {
 fn has_bad_arity_for_both(command: &Command, request: &Request<'_>) -> bool {
     let count = request.arguments;
     let Some(known) = command.nutcracker else { return false };
-    !known.accepts(count) && !(command.accepts(count) && command.verb != Verb::Mset)
+    !known.accepts(count) && !(command.accepts(count) && is_right_besides(command.verb, count))
+}
+
+/// Rules on the number of arguments that the table does not have.
+pub(super) const fn is_right_besides(verb: Verb, count: u32) -> bool {
+    match verb {
+        Verb::Mset | Verb::Msetnx => !count.is_multiple_of(2),
+        Verb::Ping => count <= 2,
+        _ => true,
+    }
 }
 
 /// Whether twemproxy forwards or answers this. `MOVE` it knows, and closes.
@@ -108,9 +117,7 @@ fn fits(command: &'static Command, request: &Request<'_>, reply: &mut Reply<'_>)
             return false;
         }
     }
-    if matches!(command.verb, Verb::Mset | Verb::Msetnx) && count.is_multiple_of(2) {
-        arity_of.1 = false;
-    }
+    arity_of.1 &= is_right_besides(command.verb, count);
     let (name, is_right) = arity_of;
     if !is_right {
         let name = name.as_bytes();
