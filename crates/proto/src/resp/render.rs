@@ -143,3 +143,6 @@ fn line(out: &mut Vec<u8>, kind: u8, text: &[u8]) {
     out.extend(text.iter().map(harmless));
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests;

@@ -459,3 +459,6 @@ impl<'a> Iterator for Elements<'a> {
         Some(element)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,8 +93,8 @@ impl Span {
 }
 
 impl Progress {
-    /// Bytes, from the front of the request, without which it cannot be complete. The next `cut`
-    /// before that many are there cannot succeed; a caller may make room for them.
+    /// Bytes, from the front of the request, without which it cannot be complete: a bound from
+    /// below, exact while the last argument arrives. A caller may make room for them.
     pub fn bytes_wanted(&self) -> usize {
         let Some(bulk) = self.bulk else { return self.at + self.scanned + 1 };
         let after = self.arguments.saturating_sub(self.seen).saturating_sub(1) as usize;
