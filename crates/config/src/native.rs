@@ -20,7 +20,9 @@ use keyway_proxy::config::Config;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostic, Findings, Source};
+pub(crate) use address::backend_from;
 use route::Routes;
+pub(crate) use scalar::duration_text;
 use section::{Entry, Table, entries};
 
 /// A configuration that can be used, and what was odd about it.
@@ -147,7 +149,7 @@ fn one_line(message: &str) -> String {
 /// A file larger than this is not a configuration.
 const FILE_BYTES_MAX: usize = 16 << 20;
 /// Longest name of a listener, pool or route.
-const NAME_BYTES_MAX: usize = 64;
+pub(crate) const NAME_BYTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests;

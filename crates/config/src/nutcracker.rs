@@ -6,6 +6,7 @@
 //! makes the first reason the same. [`argv`] reads the command line. Nothing here opens a file.
 
 pub mod argv;
+mod convert;
 mod directive;
 mod file;
 mod model;
@@ -20,6 +21,7 @@ use keyway_proxy::config::Compat;
 use crate::diagnostic::{Diagnostic, Findings, Source};
 use crate::native::Loaded;
 
+pub use convert::{Converted, convert};
 pub use directive::DIRECTIVES;
 pub use file::{File, Listen, Pool, Server};
 
@@ -71,14 +73,24 @@ pub fn read(
         Err(readable) => return Err(not_text(name, &readable)),
     };
     let mut mistakes = Mistakes::new(name, &text);
-    let file = yaml::read(name, &text, &mut mistakes)
-        .map(|steps| file::read(name, &steps, resolver, &mut mistakes));
+    let file = read_into(name, &text, resolver, &mut mistakes);
     match (file, mistakes.reason) {
         (Some(file), None) => Ok((file, mistakes.findings.finish())),
         (_, reason) => {
             Err(Refused { reason: reason.flatten(), findings: mistakes.findings.finish() })
         }
     }
+}
+
+/// The pools of a file, which may be used only if there were no mistakes.
+fn read_into(
+    name: &str,
+    text: &str,
+    resolver: &dyn Fn(&str) -> io::Result<Vec<SocketAddr>>,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<File> {
+    let steps = yaml::read(name, text, mistakes)?;
+    Some(file::read(name, &steps, resolver, mistakes))
 }
 
 /// The line of the log for a file that cannot be opened, behind `conf: `.

@@ -102,7 +102,7 @@ fn value(kind: Kind) -> String {
             Form::Admin => "`\"IP:PORT\"` or `false`".to_owned(),
             Form::Workers => "number, 1 to 1024, or `\"auto\"`".to_owned(),
             Form::Users => {
-                "table of names and passwords, 1 to 128 bytes each, at most 64".to_owned()
+                "table of at most 64 names and passwords of 1 to 128 bytes (Redis: 8192)".to_owned()
             }
             Form::Mode => "octal, `\"0\"` to `\"0777\"`".to_owned(),
             Form::Servers => "list of 1 to 4096 servers".to_owned(),

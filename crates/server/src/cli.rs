@@ -1,9 +1,10 @@
 //! The command line of `keyway` itself; memcached's own is read by `keyway_config::memcached`.
 //!
 //! This file only names commands and options. Each command's work is in a module of its own:
-//! `serve`, `personality`, `cli::check`, `cli::explain`, `cli::ctl`, `bench`.
+//! `serve`, `personality`, `cli::check`, `cli::convert`, `cli::explain`, `cli::ctl`, `bench`.
 
 pub mod check;
+pub mod convert;
 pub mod ctl;
 pub mod explain;
 
@@ -12,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use keyway_proxy::config::{CommandClass, EngineChoice};
+use keyway_proxy::config::{CommandClass, Compat, EngineChoice};
 
 use crate::{bench, logging};
 
@@ -49,6 +50,8 @@ pub enum Command {
     },
     /// Read configuration files and report every mistake with its place
     Check(Check),
+    /// Turn nutcracker's configuration file into a native one
+    Convert(Convert),
     /// Say where a key goes and why
     Explain(Explain),
     /// Talk to a running instance
@@ -59,8 +62,6 @@ pub enum Command {
     Nutcracker(Absent),
     #[command(hide = true, name = "momento-proxy")]
     MomentoProxy(Absent),
-    #[command(hide = true)]
-    Convert(Absent),
     #[command(hide = true)]
     Plan(Absent),
     #[command(hide = true)]
@@ -146,6 +147,42 @@ pub struct Check {
     /// How findings are written
     #[arg(long, value_enum, default_value_t)]
     pub format: Output,
+}
+
+/// Options of `keyway convert`.
+#[derive(Debug, clap::Args)]
+pub struct Convert {
+    /// Configuration file of nutcracker (YAML)
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where to write; the file must not be there yet [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// How closely nutcracker's treatment of clients is kept
+    #[arg(long, value_enum, default_value_t)]
+    pub compat: CompatLevel,
+}
+
+/// [`Compat`] as words of the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+pub enum CompatLevel {
+    /// Errors where nutcracker closes without a word.
+    Native,
+    /// nutcracker's grammar, error texts and closing, but more commands.
+    #[default]
+    Nutcracker,
+    /// nutcracker in everything.
+    Strict,
+}
+
+impl From<CompatLevel> for Compat {
+    fn from(level: CompatLevel) -> Compat {
+        match level {
+            CompatLevel::Native => Compat::Native,
+            CompatLevel::Nutcracker => Compat::Nutcracker,
+            CompatLevel::Strict => Compat::Strict,
+        }
+    }
 }
 
 /// For people or for programs.

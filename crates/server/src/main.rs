@@ -44,12 +44,12 @@ fn main() -> ExitCode {
         Some(Command::Serve(serve)) => serve::run(&serve),
         Some(Command::Memcached { args }) => personality::run("memcached", args),
         Some(Command::Check(check)) => cli::check::run(&check),
+        Some(Command::Convert(convert)) => cli::convert::run(&convert),
         Some(Command::Explain(explain)) => cli::explain::run(&explain),
         Some(Command::Ctl(ctl)) => cli::ctl::run(&ctl),
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Nutcracker(_)) => absent("nutcracker"),
         Some(Command::MomentoProxy(_)) => absent("momento-proxy"),
-        Some(Command::Convert(_)) => absent("convert"),
         Some(Command::Plan(_)) => absent("plan"),
         Some(Command::Top(_)) => absent("top"),
     }

@@ -159,14 +159,17 @@ enum Mistakes {
 }
 
 fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Mistakes> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Mistakes::Unreadable(path.to_path_buf(), error))?;
-    match keyway_config::load_native(&path.display().to_string(), &text) {
+    let bytes =
+        std::fs::read(path).map_err(|error| Mistakes::Unreadable(path.to_path_buf(), error))?;
+    match keyway_config::load(&path.display().to_string(), &bytes) {
         Ok(loaded) => {
             let config = overrides.apply(loaded.config);
             Ok(Loaded { config, warnings: loaded.warnings })
         }
-        Err(findings) => Err(Mistakes::Wrong { text, findings }),
+        Err(findings) => {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            Err(Mistakes::Wrong { text, findings })
+        }
     }
 }
 

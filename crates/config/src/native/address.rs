@@ -10,9 +10,9 @@ use keyway_proxy::config::{Address, Backend, Bind};
 
 /// What is wrong with an address, and how to mend it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
-    pub(super) message: String,
-    pub(super) help: &'static str,
+pub(crate) struct Wrong {
+    pub(crate) message: String,
+    pub(crate) help: &'static str,
 }
 
 fn wrong<T>(message: impl Into<String>, help: &'static str) -> Result<T, Wrong> {
@@ -20,7 +20,7 @@ fn wrong<T>(message: impl Into<String>, help: &'static str) -> Result<T, Wrong> 
 }
 
 /// A server: `host[:port[:weight]] [name]`, `[v6]:port…`, `unix:/path[:weight] [name]`.
-pub(super) fn backend_from(text: &str) -> Result<Backend, Wrong> {
+pub(crate) fn backend_from(text: &str) -> Result<Backend, Wrong> {
     let (place, name) = match text.trim().split_once(char::is_whitespace) {
         Some((place, name)) => (place, name.trim_start()),
         None => (text.trim(), ""),

@@ -82,7 +82,7 @@ fn read_one<'t>(
     table.count_usize("requests_per_turn_max", &mut model.requests_per_turn_max);
     table.flag("keepalive", &mut model.keepalive);
     model.compat = compat(table);
-    model.users = users(table);
+    model.users = users(table, model.protocol);
     model.allow = allow(table, routes.is_store(route));
     if !model.users.is_empty() && model.protocol == Protocol::Memcached {
         model.protocol = Protocol::MemcachedText;
@@ -271,21 +271,21 @@ fn allow(table: &Table<'_, '_, '_>, is_store: bool) -> Allow {
     }
 }
 
-fn users(table: &Table<'_, '_, '_>) -> Vec<User> {
+fn users(table: &Table<'_, '_, '_>, protocol: Protocol) -> Vec<User> {
     let Some(entry) = table.get("users") else { return Vec::new() };
     let DeValue::Table(users) = entry.value.get_ref() else {
         table.wrong_kind(entry, entry.value.get_ref(), "a table: `{ name = \"password\" }`");
         return Vec::new();
     };
     let users: Vec<User> =
-        entries(users).into_iter().filter_map(|entry| user(table, entry)).collect();
+        entries(users).into_iter().filter_map(|entry| user(table, entry, protocol)).collect();
     if users.len() > USERS_MAX {
         table.error(entry.name_span(), format!("there are more than {USERS_MAX} users"), "");
     }
     users
 }
 
-fn user(table: &Table<'_, '_, '_>, entry: Entry<'_>) -> Option<User> {
+fn user(table: &Table<'_, '_, '_>, entry: Entry<'_>, protocol: Protocol) -> Option<User> {
     let DeValue::String(password) = entry.value.get_ref() else {
         table.wrong_kind(entry, entry.value.get_ref(), "a password in quotes");
         return None;
@@ -294,7 +294,13 @@ fn user(table: &Table<'_, '_, '_>, entry: Entry<'_>) -> Option<User> {
         (1..=USER_BYTES_MAX).contains(&text.len())
             && !text.bytes().any(|byte| byte <= b' ' || byte == 0x7f)
     };
-    if !fits(entry.name) || entry.name.contains(':') || !fits(password) {
+    let is_redis = protocol == Protocol::Redis;
+    if is_redis && (entry.name.len() > SECRET_BYTES_MAX || password.len() > SECRET_BYTES_MAX) {
+        let message = format!("user names and passwords have at most {SECRET_BYTES_MAX} bytes");
+        table.error(entry.name_span(), message, "");
+        return None;
+    }
+    if !is_redis && (!fits(entry.name) || entry.name.contains(':') || !fits(password)) {
         let message = "user names and passwords have 1 to 128 bytes and no spaces";
         table.error(entry.name_span(), message, "a name has no colon either");
         return None;
@@ -332,5 +338,7 @@ const MODE_DEFAULT: u32 = 0o700;
 const TAG_BYTES_MAX: usize = 8;
 /// Most users of one listener.
 const USERS_MAX: usize = 64;
-/// Longest user name or password.
+/// Longest user name or password of Redis' clients.
+const SECRET_BYTES_MAX: usize = 8192;
+/// Longest user name or password of memcached's clients.
 const USER_BYTES_MAX: usize = 128;

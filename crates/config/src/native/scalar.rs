@@ -46,7 +46,7 @@ pub(super) fn bytes_text(bytes: u64) -> String {
 }
 
 /// A duration as it would be written: `250ms`.
-pub(super) fn duration_text(duration: Duration) -> String {
+pub(crate) fn duration_text(duration: Duration) -> String {
     let micros = duration.as_micros();
     let units = [
         (86_400_000_000, "d"),

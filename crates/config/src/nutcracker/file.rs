@@ -15,6 +15,7 @@ use super::Mistakes;
 use super::directive::{self, DISTRIBUTIONS, Flag, HASHES, Kind, Number};
 use super::value::{self, Wrong};
 use super::yaml::{Scalar, Step};
+use crate::diagnostic::Findings;
 use crate::nearest::hint;
 
 /// A file that nutcracker would use.
@@ -85,7 +86,7 @@ pub struct Server {
     pub place: String,
     /// What placement hashes, what sorts, and what statistics are listed under.
     pub name: String,
-    /// Host as written, but without brackets; or the path of a socket.
+    /// Host, without brackets, and 127.0.0.1 where there is none; or the path of a socket.
     pub host: String,
     /// Port; 0 for a Unix socket.
     pub port: u16,
@@ -361,11 +362,36 @@ fn warn(pool: &Pool, span_of: &dyn Fn(&'static str) -> Range<usize>, mistakes: &
         let message = "`reuseport` has no effect: one process uses all processors";
         findings.warning(span_of("reuseport"), message, "remove it; nutcracker 0.5.0 refuses it");
     }
+    if let Some(database) = pool.redis_db.filter(|number| *number > 0)
+        && pool.redis_auth.is_some()
+        && pool.is_redis()
+    {
+        let message = format!("nutcracker has this pool's data in database 0, not {database}");
+        let help = "it sends `SELECT` before the password; here database {} is used, unless \
+                    `--compat strict` says otherwise";
+        let help = help.replace("{}", &database.to_string());
+        findings.warning(span_of("redis_db"), message, help);
+    }
     let is_ketama = pool.distribution.is_none_or(|it| it == Distribution::Ketama);
     if pool.hash == Some(Hash::Crc32) && is_ketama && pool.servers.len() > 1 {
         let message = "`hash: crc32` with ketama puts all keys on one server";
         let help = "as in nutcracker; `crc32a` spreads them, but moves keys";
         findings.warning(span_of("hash"), message, help);
+    }
+    if is_ketama {
+        warn_unreachable(pool, findings);
+    }
+}
+
+/// Servers that are too light for a point on ketama's ring never get a key.
+fn warn_unreachable(pool: &Pool, findings: &mut Findings<'_>) {
+    let total: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
+    let groups_of_all = KETAMA_GROUPS.saturating_mul(pool.servers.len() as u64);
+    for server in &pool.servers {
+        if u64::from(server.weight).saturating_mul(groups_of_all) < total {
+            let message = "this server never gets a key: its weight is too small beside the others";
+            findings.warning(server.span.clone(), message, "as in nutcracker; raise it");
+        }
     }
 }
 
@@ -454,4 +480,6 @@ fn number(value: &Scalar, mistakes: &mut Mistakes<'_>) -> Result<u32, Wrong> {
     Ok(number)
 }
 
+/// Groups of points on ketama's ring for a server of average weight.
+const KETAMA_GROUPS: u64 = 40;
 const WRAP_HELP: &str = "nutcracker counts in 32 bits and loses the rest; write what is meant";

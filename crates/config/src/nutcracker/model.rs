@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use keyway_proxy::config::{
-    Allow, Backend, Bind, Compat, Config, Distribution, Ejection, EngineChoice, Hash, KeyPart,
-    Limits, Link, LinkProtocol, Listener, Pool, Protocol, RedisLogin, Route, RouteKind, User,
+    Allow, Backend, Compat, Config, Distribution, Ejection, EngineChoice, Hash, KeyPart, Limits,
+    Link, LinkProtocol, Listener, Pool, Protocol, RedisLogin, Route, RouteKind, User,
 };
 
 use super::Options;
@@ -56,7 +56,7 @@ fn listener(pool: &file::Pool, route: usize, compat: Compat) -> Listener {
     let password = pool.redis_auth.iter();
     Listener {
         name: pool.name.clone(),
-        bind: bind(&listen.bind),
+        bind: listen.bind.clone(),
         protocol: if pool.is_redis() { Protocol::Redis } else { Protocol::Memcached },
         tag: String::new(),
         route,
@@ -69,10 +69,6 @@ fn listener(pool: &file::Pool, route: usize, compat: Compat) -> Listener {
         compat,
         keepalive: pool.tcpkeepalive.unwrap_or(false),
     }
-}
-
-fn bind(bind: &Bind) -> Bind {
-    bind.clone()
 }
 
 fn pool(pool: &file::Pool, compat: Compat) -> Pool {
@@ -94,7 +90,7 @@ fn pool(pool: &file::Pool, compat: Compat) -> Pool {
     }
 }
 
-fn backend(server: &file::Server) -> Backend {
+pub(super) fn backend(server: &file::Server) -> Backend {
     Backend {
         name: server.name.clone(),
         host: server.host.clone(),
@@ -115,7 +111,7 @@ fn link(pool: &file::Pool, compat: Compat) -> Link {
         preconnect: pool.preconnect.unwrap_or(false),
         handshake: false,
         timeout_each: true,
-        refusals_fail: compat != Compat::Native,
+        refusals_fail: pool.is_redis() && compat != Compat::Native,
         connections: pool.server_connections.unwrap_or(1) as usize,
         // `server_connections` is a promise to the server; values of any size share them.
         large_lanes_max: 0,
@@ -155,7 +151,7 @@ fn ejection(pool: &file::Pool, compat: Compat) -> Option<Ejection> {
 }
 
 fn failure_limit(pool: &file::Pool) -> u32 {
-    pool.server_failure_limit.unwrap_or(FAILURE_LIMIT).max(1)
+    pool.server_failure_limit.unwrap_or(FAILURE_LIMIT).clamp(1, FAILURE_LIMIT_MAX)
 }
 
 /// nutcracker's `backlog`.
@@ -164,5 +160,7 @@ const BACKLOG: u32 = 512;
 const RETRY_TIMEOUT_MS: u32 = 30_000;
 /// nutcracker's `server_failure_limit`.
 const FAILURE_LIMIT: u32 = 2;
+/// Nobody waits for more.
+const FAILURE_LIMIT_MAX: u32 = 1_000_000;
 /// nutcracker queues without a limit; bytes are limited anyway.
 const DEPTH_MAX: usize = 10_000_000;

@@ -67,7 +67,7 @@ fn a_short_file_has_nutcrackers_defaults() {
     assert_eq!(link.protocol, LinkProtocol::Memcached);
     assert_eq!((link.connections, link.large_lanes_max), (1, 0));
     assert_eq!((link.connect_timeout, link.read_timeout), (Duration::ZERO, Duration::ZERO));
-    assert!(link.on_demand && link.timeout_each && link.refusals_fail);
+    assert!(link.on_demand && link.timeout_each && !link.refusals_fail);
     assert!(!link.preconnect && !link.handshake && !link.keepalive);
     assert_eq!(pool.backends[0].name, "10.0.0.1:1");
     assert_eq!((config.workers, config.admin), (2, None));
@@ -238,4 +238,105 @@ fn oddities_are_warned_about() {
     let two = pool("hash: crc32\n").replace("   - 10", "   - 10.0.0.2:1:1\n   - 10");
     assert_eq!(warnings(&two), ["`hash: crc32` with ketama puts all keys on one server"]);
     assert!(warnings(&pool("client_connections: 0\n")).is_empty());
+}
+
+/// Converts, loads, and gives both models, made equal in what comments say.
+fn both(text: &str, compat: Compat) -> (Config, Config, String) {
+    let options = options(compat);
+    let theirs = load("f", text.as_bytes(), options).unwrap().config;
+    let toml = super::convert("f.yml", text.as_bytes(), options).unwrap().toml;
+    let loaded = crate::load_native("keyway.toml", &toml);
+    let mut ours = loaded.unwrap_or_else(|found| panic!("{toml}\n{found:#?}")).config;
+    ours.workers = theirs.workers;
+    (ours, theirs, toml)
+}
+
+#[test]
+fn what_is_converted_loads_to_the_same() {
+    let everything = "\
+zeta:
+  listen: /run/n.sock 0660
+  hash: murmur
+  hash_tag: \"\\\"\\\\\"
+  distribution: modula
+  timeout: 1500
+  backlog: 0
+  tcpkeepalive: true
+  redis: true
+  redis_auth: \"sec \\\"ret\"
+  redis_db: 3
+  preconnect: true
+  auto_eject_hosts: true
+  server_connections: 4
+  server_retry_timeout: 0
+  server_failure_limit: 0
+  servers:
+  - 10.0.0.1:06379:1
+  - 10.0.0.2:11211:2147483647
+  - 10.0.0.3:6379:2 node-\"9\"
+  - ::1:6379:1
+  - \"[::2]:6379:1\"
+  - \":6380:1\"
+  - /tmp/a.sock:5
+  - /tmp/b.sock:5 b
+a.b:
+  listen: \"::1:22121\"
+  distribution: random
+  servers:
+  - cache.example:11211:1
+c:
+  listen: /run/m.sock
+  servers:
+  - cache.example:11211:1
+";
+    for compat in [Compat::Native, Compat::Nutcracker, Compat::Strict] {
+        let (mut ours, theirs, toml) = both(everything, compat);
+        // With `random` no hash is written, since none counts.
+        assert_eq!(theirs.pools[1].distribution, Distribution::Random);
+        ours.pools[1].hash = theirs.pools[1].hash;
+        assert_eq!(ours, theirs, "{toml}");
+        let has_line = toml.lines().any(|line| line == "login_order = \"select_first\"");
+        assert_eq!(has_line, compat == Compat::Strict, "{toml}");
+        assert_eq!(toml.contains("# database 0."), compat != Compat::Strict, "{toml}");
+    }
+    let (ours, theirs, _) = both(&pool(""), Compat::Nutcracker);
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn what_cannot_be_converted_is_said() {
+    let text = pool("timeout: 3600001\nserver_connections: 300\nclient_connections: 9\n")
+        .replacen("p:", "\"a b\":", 1)
+        .replace("127.0.0.1:22121", "localhost:22121");
+    let (mut ours, theirs, toml) = both(&text, Compat::Nutcracker);
+    for comment in [
+        "# nutcracker's name, in its statistics too, was `a b`.",
+        "# nutcracker had 3600001ms; more than an hour cannot be.",
+        "# nutcracker had 300; more than 256 cannot be.",
+        "# `client_connections: 9` had no effect in nutcracker:",
+        "# `listen` named `localhost`; this is its address now.",
+    ] {
+        assert!(toml.contains(comment), "{toml}");
+    }
+    let link = &mut ours.pools[0].link;
+    assert_eq!((link.connections, link.read_timeout), (256, Duration::from_secs(3600)));
+    link.connections = 300;
+    link.read_timeout = Duration::from_millis(3_600_001);
+    link.connect_timeout = link.read_timeout;
+    ours.pools[0].name = "a b".into();
+    ours.routes[0].name = "a b".into();
+    ours.listeners[0].name = "a b".into();
+    assert_eq!(ours, theirs);
+    for name in ["store", "\u{e9}"] {
+        let (ours, theirs, toml) = both(&pool("").replacen('p', name, 1), Compat::Nutcracker);
+        assert_ne!(ours.pools[0].name, theirs.pools[0].name);
+        assert!(toml.contains(&format!("was `{name}`")), "{toml}");
+    }
+    let refused = |line: &str| {
+        let text = pool("").replace("10.0.0.1:1:1", line);
+        super::convert("f", text.as_bytes(), options(Compat::Nutcracker)).unwrap_err().findings
+    };
+    for line in ["127.1:6379:1", "\"a:1:1 x\\ty\"", "\"a:1:1 \""] {
+        assert_eq!(refused(line)[0].message, "this server cannot be written in the native file");
+    }
 }

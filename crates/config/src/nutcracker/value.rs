@@ -134,7 +134,7 @@ fn octal(text: &str) -> Option<u32> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerLine {
     pub(super) name: String,
-    /// Without its brackets, if it is an IPv6 address in such.
+    /// What it means; see `host_of`.
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) weight: u32,
@@ -201,7 +201,7 @@ pub(super) fn server(text: &str) -> Result<ServerLine, Wrong> {
     };
     Ok(ServerLine {
         name,
-        host: without_brackets(host).to_owned(),
+        host: host_of(host).to_owned(),
         port,
         weight,
         address: address(host, port, is_unix),
@@ -214,16 +214,16 @@ fn address(host: &str, port: u16, is_unix: bool) -> Option<Address> {
     if is_unix {
         return Some(Address::Unix(PathBuf::from(host)));
     }
-    // As the wildcard address: the kernel connects to this machine.
-    if host.is_empty() {
-        return Some(Address::Tcp(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)));
-    }
-    let ip: IpAddr = without_brackets(host).parse().ok()?;
+    let ip: IpAddr = host_of(host).parse().ok()?;
     Some(Address::Tcp(SocketAddr::new(ip, port)))
 }
 
-/// nutcracker takes `[::1]` for a name that nobody can find; we know what was meant.
-fn without_brackets(host: &str) -> &str {
+/// What a host means. Without one nutcracker connects to the wildcard address, which is this
+/// machine; `[::1]` it takes for a name that nobody can find, but we know what was meant.
+fn host_of(host: &str) -> &str {
+    if host.is_empty() {
+        return "127.0.0.1";
+    }
     let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     inner.filter(|inner| inner.contains(':')).unwrap_or(host)
 }
