@@ -128,28 +128,15 @@ const fn longest(limits: &LineLimits, is_retrieval: bool) -> usize {
 /// Reads a line without leading spaces, of which so many bytes were found right before.
 fn read_line(text: &[u8], scanned: usize) -> Result<Line<'_>, Stop> {
     let mut reader = Reader { text, at: 0, is_retrieval: false };
-    let word = reader.word()?;
-    let verb = match word {
-        b"get" => Verb::Get,
-        b"gets" => Verb::Gets,
-        b"set" => Verb::Set,
-        b"add" => Verb::Add,
-        b"replace" => Verb::Replace,
-        b"append" => Verb::Append,
-        b"prepend" => Verb::Prepend,
-        b"cas" => Verb::Cas,
-        b"incr" => Verb::Incr,
-        b"decr" => Verb::Decr,
-        b"delete" => Verb::Delete,
-        b"touch" => Verb::Touch,
-        b"version" => Verb::Version,
-        b"quit" => {
-            reader.skip_spaces();
-            reader.line_end()?;
-            return Ok(Line::Quit);
-        }
-        _ => return Err(Stop::Refused),
-    };
+    let verb = Verb::from_word(reader.word()?);
+    if verb == Verb::Quit {
+        reader.skip_spaces();
+        reader.line_end()?;
+        return Ok(Line::Quit);
+    }
+    if !is_taken(verb) {
+        return Err(Stop::Refused);
+    }
     let mut head = Head::bare(verb, &[], 0);
     if verb == Verb::Version {
         reader.skip_spaces();
@@ -174,6 +161,28 @@ fn read_line(text: &[u8], scanned: usize) -> Result<Line<'_>, Stop> {
         head.noreply = true;
     }
     Ok(Line::Head(head))
+}
+
+/// The commands that nutcracker has, besides `quit`.
+const fn is_taken(verb: Verb) -> bool {
+    use Verb::{
+        Add, Append, Cas, Decr, Delete, Get, Gets, Incr, Prepend, Replace, Set, Touch, Version,
+    };
+    matches!(
+        verb,
+        Get | Gets
+            | Set
+            | Add
+            | Replace
+            | Append
+            | Prepend
+            | Cas
+            | Incr
+            | Decr
+            | Delete
+            | Touch
+            | Version
+    )
 }
 
 /// Whether a key of the line has a line feed in it.

@@ -145,12 +145,10 @@ impl ConnTable {
         });
         entries.insert(index, Arc::clone(&entry));
         drop(entries);
-        if !opened.is_listening {
-            if self.hub.wants(Streams::CONNEVENTS) {
-                let (transport, ip, port) = entry.peer();
-                let line = Line::Opened { ip, port, transport, cfd: entry.number };
-                self.hub.write(Streams::CONNEVENTS, line);
-            }
+        if !opened.is_listening && self.hub.wants(Streams::CONNEVENTS) {
+            let (transport, ip, port) = entry.peer();
+            let line = Line::Opened { ip, port, transport, cfd: entry.number };
+            self.hub.write(Streams::CONNEVENTS, line);
         }
         entry
     }

@@ -73,7 +73,8 @@ pub(super) const fn closes(command: &Command) -> bool {
 fn has_bad_arity_for_both(command: &Command, request: &Request<'_>) -> bool {
     let count = request.arguments;
     let Some(known) = command.nutcracker else { return false };
-    !known.accepts(count) && !(command.accepts(count) && is_right_besides(command.verb, count))
+    let is_right_for_servers = command.accepts(count) && is_right_besides(command.verb, count);
+    !known.accepts(count) && !is_right_for_servers
 }
 
 /// Rules on the number of arguments that the table does not have.
