@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyway_engine::{Choice, Engine, Options, Sender, Socket, mailbox};
+use keyway_proto::resp::request::cut;
+use keyway_proto::resp::{Cut, Limits, Progress, Verb};
 use keyway_proxy::local::{Facts, Opened, Settings, Shared};
 use keyway_proxy::stats::Registry;
 use keyway_proxy::{Generation, Mail, Setup, Worker, events};
@@ -45,6 +47,9 @@ pub fn all() -> Vec<Path> {
     let multiget = format!("get {}\r\n", keys.join(" "));
     let values: String = keys.iter().map(|key| value(key)).collect();
     let store: String = keys.iter().map(|key| stored(key)).collect();
+    let mget: Vec<&str> = ["MGET"].into_iter().chain(keys.iter().map(String::as_str)).collect();
+    let mget = resp(&mget);
+    let bulks = "*10\r\n".to_string() + &keys.iter().map(|key| bulk(key)).collect::<String>();
     let path = |name, backends, request: String, reply: String, requests| Path {
         name,
         backends,
@@ -69,7 +74,23 @@ pub fn all() -> Vec<Path> {
         path("mg_store", 0, meta(), meta_reply(), 1),
         path("set_1k_store", 0, set, stored(), 1),
         path("multiget_10_store", 0, multiget, all_values(), 1),
+        path("resp_get_forwarded", 1, resp(&["GET", key]), bulk(key), 1),
+        path("resp_get_forwarded_hashed", 3, resp(&["GET", key]), bulk(key), 1),
+        path("resp_get_pipelined", 1, resp(&["GET", key]).repeat(16), bulk(key).repeat(16), 16),
+        path("resp_mget_10_forwarded", 1, mget.clone(), bulks.clone(), 1),
+        path("resp_mget_10_over_3", 3, mget, bulks, 1),
     ]
+}
+
+/// A request in RESP.
+fn resp(words: &[&str]) -> String {
+    let words = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+    format!("*{}\r\n", words.len()) + &words.collect::<String>()
+}
+
+/// A value in RESP.
+fn bulk(key: &str) -> String {
+    format!("$100\r\n{}\r\n", hundred(key))
 }
 
 /// A worker with a client and backends.
@@ -99,7 +120,7 @@ impl Rig {
         let (engine, _) = Engine::new(Choice::Epoll, Options::default()).expect("epoll works");
         let (mail, receiver) = mailbox(engine.waker());
         let (sender, events) = events::queue(64);
-        let config = configuration(&listeners);
+        let config = configuration(&listeners, path.request.starts_with(b"*"));
         let loaded = keyway_config::load_native("rig", &config).expect("the file is fixed");
         let shared = Shared::new(Settings::default(), 1, Duration::ZERO, Box::new(Facts::default));
         let setup = Setup {
@@ -196,6 +217,9 @@ impl Peer {
     /// Answers what has arrived, as a memcached that has every key.
     fn serve(&mut self) {
         drain(&mut self.stream, &mut self.asked);
+        if self.asked.starts_with(b"*") {
+            return self.serve_resp();
+        }
         let mut reply = String::new();
         let mut rest = self.asked.as_slice();
         while let Some(at) = rest.iter().position(|&byte| byte == b'\n') {
@@ -236,6 +260,33 @@ impl Peer {
     }
 }
 
+impl Peer {
+    /// Answers what has arrived, as a Redis that has every key.
+    fn serve_resp(&mut self) {
+        let mut reply = String::new();
+        let mut progress = Progress::default();
+        let mut at = 0;
+        while let Cut::Request(request) = cut(&self.asked[at..], &Limits::REDIS, &mut progress) {
+            let text = |bytes| std::str::from_utf8(bytes).expect("requests are text");
+            match request.verb() {
+                Some(Verb::Get) => reply.push_str(&bulk(text(request.first))),
+                Some(Verb::Mget) => {
+                    reply.push_str(&format!("*{}\r\n", request.arguments - 1));
+                    request.keys().for_each(|key| reply.push_str(&bulk(text(key.bytes))));
+                }
+                Some(Verb::Ping) => {
+                    self.is_greeted = true;
+                    reply.push_str("+PONG\r\n");
+                }
+                other => panic!("the worker asked {other:?}"),
+            }
+            at += request.bytes.len();
+        }
+        self.asked.drain(..at);
+        self.stream.write_all(reply.as_bytes()).expect("the worker reads");
+    }
+}
+
 /// Reads what is there.
 fn drain(stream: &mut impl Read, into: &mut Vec<u8>) {
     let mut buf = [0; 64 << 10];
@@ -249,9 +300,12 @@ fn drain(stream: &mut impl Read, into: &mut Vec<u8>) {
     }
 }
 
-fn configuration(backends: &[TcpListener]) -> String {
-    let mut text =
-        String::from("workers = 1\nadmin = false\n[listeners.rig]\naddress = \"127.0.0.1:1\"\n");
+fn configuration(backends: &[TcpListener], is_redis: bool) -> String {
+    let protocol = if is_redis { "redis" } else { "memcached" };
+    let mut text = format!(
+        "workers = 1\nadmin = false\n[listeners.rig]\naddress = \"127.0.0.1:1\"\n\
+         protocol = \"{protocol}\"\n"
+    );
     if backends.is_empty() {
         text.push_str("route = \"store\"\n");
         return text;
@@ -260,7 +314,8 @@ fn configuration(backends: &[TcpListener]) -> String {
         .iter()
         .map(|listener| format!("\"{}\"", listener.local_addr().expect("it is bound")))
         .collect();
-    text.push_str(&format!("[pools.rig]\nservers = [{}]\n", names.join(", ")));
+    let names = names.join(", ");
+    text.push_str(&format!("[pools.rig]\nprotocol = \"{protocol}\"\nservers = [{names}]\n"));
     text
 }
 
