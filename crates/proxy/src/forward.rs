@@ -106,7 +106,7 @@ impl<'a> Text<'a> {
             return;
         }
         if self.head.quiet {
-            let flags_from = if self.head.verb == Verb::Ms { 3 } else { 2 };
+            let flags_from = flags_from(self.head.verb);
             let tokens = self.head.line.split(|byte| *byte == b' ').filter(|t| !t.is_empty());
             for (index, token) in tokens.enumerate() {
                 if index >= flags_from && token[0] == b'q' {
@@ -271,6 +271,18 @@ pub(crate) fn remember(link: &mut Link, exchange: ExchangeId, request: &Request<
 fn trim_spaces(line: &[u8]) -> &[u8] {
     let end = line.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
     &line[..end]
+}
+
+/// How many words of a meta line stand before its flags.
+fn flags_from(verb: Verb) -> usize {
+    if verb == Verb::Ms { 3 } else { 2 }
+}
+
+/// Whether a meta line has the flag `q` more than once. The server would not see it: its normal
+/// form has none.
+pub(crate) fn repeats_quiet(head: &Head<'_>) -> bool {
+    let tokens = head.line.split(|byte| *byte == b' ').filter(|token| !token.is_empty());
+    tokens.skip(flags_from(head.verb)).filter(|token| token[0] == b'q').count() > 1
 }
 
 /// What a server without any items answers.

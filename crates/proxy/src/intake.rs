@@ -6,7 +6,7 @@
 use crate::client::{ClientId, Speaks, Stream};
 use crate::config::{CommandClass, Compat};
 use crate::exchange::{Asked, Exchange, ExchangeId, Failure, Owner, Voice};
-use crate::forward::{Request, Text};
+use crate::forward::{Request, Text, repeats_quiet};
 use crate::local::{self, Admission, Next};
 use crate::policy::Target;
 use crate::route::{self, Node};
@@ -725,6 +725,9 @@ fn is_session_command(verb: Verb) -> bool {
 fn fault(head: &Head<'_>) -> Option<&'static [u8]> {
     if head.malformed.is_some() {
         return Some(text::BAD_LINE_FORMAT);
+    }
+    if head.quiet && head.verb != Verb::Mn && repeats_quiet(head) {
+        return Some(text::META_DUPLICATE_FLAG);
     }
     if !head.more_keys {
         return (!is_fit(head.key)).then_some(text::BAD_LINE_FORMAT);

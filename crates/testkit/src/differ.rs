@@ -1,201 +1,131 @@
 //! Two servers, one stream of commands: are the answers the same, byte for byte?
 //!
-//! Commands go out in rounds; each round ends with a `ms` whose opaque is unique, so that the end
-//! of its replies is certain even when a command before it was broken. What two right servers may
-//! say differently is made equal first: CAS numbers, and times that count seconds.
+//! Commands go out in rounds; each round ends with a get whose opaque is unique, so that the end of
+//! its replies is certain even when a command before it was broken. What two right servers may say
+//! differently is made equal first; see `replies`.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 
-use crate::client::{Client, show};
-use crate::commands::Features;
+use crate::client::show;
+use crate::commands::{Commands, Features};
+use crate::process::{Process, find};
+use crate::replies::{Learned, normal};
+use crate::{PATIENCE, port};
 
-/// One server and what it has shown us.
-struct Side {
+/// Arguments of memcached without its background threads: those hold references to items while they
+/// move them, and that decides how a count is padded, so two runs of memcached itself would differ.
+pub const STEADY: [&str; 2] =
+    ["-o", "no_lru_maintainer,no_lru_crawler,no_slab_automove,no_slab_reassign"];
+
+/// The memcached to compare with, and what can be compared: the memcached on the path (Debian's
+/// 1.6.18), or the 1.6.45 that `KEYWAY_REFERENCE` names, on everything.
+#[track_caller]
+pub fn reference() -> (Process, SocketAddr, Features) {
+    let (program, features) = match std::env::var_os("KEYWAY_REFERENCE") {
+        Some(path) => (path.into(), Features::Newest),
+        None => (find("memcached"), Features::Common),
+    };
+    let addr = port::local();
+    let mut command = Command::new(program);
+    command.args(["-l", "127.0.0.1", "-p", &addr.port().to_string(), "-U", "0", "-u", "root"]);
+    let mut process = Process::start(command.args(["-t", "1"]).args(STEADY));
+    process.wait_for_listener(addr);
+    (process, addr, features)
+}
+
+/// Which seeds to run, and how many commands of each: `KEYWAY_FIRST_SEED`, `KEYWAY_SEEDS` and
+/// `KEYWAY_COMMANDS`, or these.
+pub fn extent(seeds: u64, commands: u64) -> (std::ops::Range<u64>, u64) {
+    let number = |variable: &str, default: u64| {
+        std::env::var(variable).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+    };
+    let first = number("KEYWAY_FIRST_SEED", 0);
+    (first..first + number("KEYWAY_SEEDS", seeds), number("KEYWAY_COMMANDS", commands))
+}
+
+/// A server at an address.
+pub struct Remote {
     addr: SocketAddr,
-    client: Client,
-    cas: HashMap<String, String>,
+    stream: TcpStream,
+    exchanges: u64,
 }
 
-/// Compares two servers.
-pub struct Differ {
-    sides: [Side; 2],
+impl Remote {
+    /// Connects to a server without items.
+    #[track_caller]
+    pub fn connect(addr: SocketAddr) -> Remote {
+        let mut remote = Remote { addr, stream: open(addr), exchanges: 0 };
+        // The streams name small CAS numbers: no item may have got one of those by itself.
+        remote.exchange("set warm 0 0 1 noreply\r\nx\r\n".repeat(100).as_bytes());
+        assert_eq!(remote.exchange(b"delete warm\r\n"), b"DELETED\r\n");
+        remote
+    }
+
+    /// Everything that is answered to `commands`, up to the close if there is one; the next
+    /// exchange is then on a new connection.
+    #[track_caller]
+    pub fn exchange(&mut self, commands: &[u8]) -> Vec<u8> {
+        self.exchanges += 1;
+        let probe = format!("mg nothing-is-ever-stored-here Oend{}\r\n", self.exchanges);
+        let end = format!("EN Oend{}\r\n", self.exchanges);
+        // The server may close before it has read everything: that shows in what we read.
+        let _ = self.stream.write_all(&[commands, probe.as_bytes()].concat());
+        let mut replies = Vec::new();
+        let mut buffer = [0; 64 << 10];
+        while !replies.ends_with(end.as_bytes()) {
+            match self.stream.read(&mut buffer) {
+                Ok(count) if count > 0 => replies.extend_from_slice(&buffer[..count]),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock) => {
+                    panic!("no reply to {} but {}", show(commands), show(&replies))
+                }
+                _ => {
+                    self.stream = open(self.addr);
+                    replies.extend_from_slice(b"(closed)\r\n");
+                    return replies;
+                }
+            }
+        }
+        replies.truncate(replies.len() - end.len());
+        replies
+    }
+}
+
+#[track_caller]
+fn open(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).unwrap_or_else(|e| panic!("connecting to {addr}: {e}"));
+    stream.set_nodelay(true).expect("TCP has this option");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a fresh socket takes a timeout");
+    stream
+}
+
+/// Sends one stream to both. Panics with the seed and the round at the first difference.
+#[track_caller]
+pub fn compare(
+    (seed, commands): (u64, u64),
     features: Features,
-    round: u64,
-}
-
-impl Differ {
-    /// Connects to both.
-    ///
-    /// With [`Features::Common`] the texts of error lines may differ: memcached changed them.
-    pub fn new(ours: SocketAddr, reference: SocketAddr, features: Features) -> Differ {
-        let side = |addr| Side { addr, client: Client::tcp(addr), cas: HashMap::new() };
-        Differ { sides: [side(ours), side(reference)], features, round: 0 }
-    }
-
-    /// Sends `commands` to both. Returns a description of the first difference.
-    pub fn round(&mut self, commands: &[Vec<u8>]) -> Result<(), String> {
-        let mut rest = commands;
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(until_counting(rest));
-            self.part(now)?;
-            rest = later;
+    mut ours: impl FnMut(&[u8]) -> Vec<u8>,
+    mut reference: impl FnMut(&[u8]) -> Vec<u8>,
+) {
+    let mut stream = Commands::new(seed, features);
+    let (mut ours_learned, mut theirs_learned) = (Learned::default(), Learned::default());
+    let mut sent = 0;
+    while sent < commands {
+        let round = stream.round();
+        sent += round.len() as u64;
+        let theirs = reference(&theirs_learned.fill(&round));
+        let got = ours(&ours_learned.fill(&round));
+        let wanted = normal(&theirs, features, &mut theirs_learned);
+        if normal(&got, features, &mut ours_learned) != wanted {
+            let shown: Vec<String> = round.iter().map(|command| show(command)).collect();
+            panic!(
+                "seed {seed}, after {sent} commands: different answers to\n  {}\n\
+                 the reference: {}\nhere: {}",
+                shown.join("\n  "),
+                show(&theirs),
+                show(&got)
+            );
         }
-        Ok(())
-    }
-
-    fn part(&mut self, commands: &[Vec<u8>]) -> Result<(), String> {
-        self.round += 1;
-        let sentinel = format!("O{}", 1_000_000 + self.round);
-        let [ours, reference] = &mut self.sides;
-        let on_panic = Shown(commands);
-        let got = ours.exchange(commands, &sentinel);
-        let wanted = reference.exchange(commands, &sentinel);
-        drop(on_panic);
-        compare(&got, &wanted, self.features)
-            .map_err(|text| format!("{text}\ncommands of the round:{}", listed(commands)))
-    }
-}
-
-/// How many commands may go out together: counting waits until earlier values have been sent.
-///
-/// memcached counts in place, padding with spaces, unless the item is still on its way to a client;
-/// then it makes a new item without padding. What it answers later depends on how fast it sent.
-fn until_counting(commands: &[Vec<u8>]) -> usize {
-    let counts = |c: &Vec<u8>| [b"inc", b"dec", b"ma "].iter().any(|v| c.starts_with(*v));
-    let set_and_counts = |c: &Vec<u8>| c.starts_with(b"set") && c.windows(5).any(|w| w == b"cr ke");
-    commands
-        .iter()
-        .skip(1)
-        .position(|c| counts(c) || set_and_counts(c))
-        .map_or(commands.len(), |n| n + 1)
-}
-
-/// Prints the commands of a round in which a server never answered.
-struct Shown<'a>(&'a [Vec<u8>]);
-
-impl Drop for Shown<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("commands of the round:{}", listed(self.0));
-        }
-    }
-}
-
-fn listed(commands: &[Vec<u8>]) -> String {
-    commands.iter().map(|c| format!("\n  {}", show(c))).collect()
-}
-
-impl Side {
-    /// Sends one round and returns everything up to its sentinel, as lines, or up to the close.
-    fn exchange(&mut self, commands: &[Vec<u8>], sentinel: &str) -> Vec<String> {
-        let mut bytes = Vec::new();
-        for command in commands {
-            bytes.extend(self.with_cas(command));
-        }
-        // A command that lacks its value swallows the beginning of what follows.
-        bytes.extend(b"mn\r\nmn\r\nmn\r\n");
-        bytes.extend(format!("ms sentinel 1 {sentinel}\r\nx\r\n").bytes());
-        let mut lines = Vec::new();
-        // A server that has closed in the middle shows in what we read; sending may fail then.
-        let _ = self.client.try_send(&bytes);
-        loop {
-            let Some(line) = self.client.try_line() else {
-                lines.push("(closed)".to_owned());
-                self.client = Client::tcp(self.addr);
-                return lines;
-            };
-            if line == format!("HD {sentinel}") {
-                return lines;
-            }
-            self.learn(&line);
-            // 1.6.45 ends the error for a retrieval with too long a key with two line ends.
-            if !line.is_empty() || !lines.last().is_some_and(|l| is_error(l)) {
-                lines.push(line);
-            }
-        }
-    }
-
-    fn with_cas(&self, command: &[u8]) -> Vec<u8> {
-        let end = command.iter().position(|b| *b == b'\n').map_or(command.len(), |n| n + 1);
-        let Ok(head) = std::str::from_utf8(&command[..end]) else { return command.to_vec() };
-        if !head.contains("{CAS}") {
-            return command.to_vec();
-        }
-        let key = head.split(' ').nth(1).unwrap_or_default();
-        let cas = self.cas.get(key).map_or("123456789", String::as_str);
-        let mut bytes = head.replace("{CAS}", cas).into_bytes();
-        bytes.extend_from_slice(&command[end..]);
-        bytes
-    }
-
-    /// Remembers the CAS number of a `gets` reply.
-    fn learn(&mut self, line: &str) {
-        let words: Vec<&str> = line.split(' ').collect();
-        if let ["VALUE", key, _, _, cas] = words.as_slice() {
-            self.cas.insert((*key).to_owned(), (*cas).to_owned());
-        }
-    }
-}
-
-fn compare(got: &[String], wanted: &[String], features: Features) -> Result<(), String> {
-    for at in 0..got.len().max(wanted.len()) {
-        let (ours, theirs) = (got.get(at), wanted.get(at));
-        let same = match (ours, theirs) {
-            (Some(a), Some(b)) => {
-                is_same(a, b) || (features == Features::Common && is_error(a) && is_error(b))
-            }
-            _ => false,
-        };
-        if !same {
-            let near = wanted[..at.min(wanted.len())].iter().rev().take(5).rev();
-            let before: Vec<String> = near.map(|l| show(l.as_bytes())).collect();
-            let name = |l: Option<&String>| l.map_or("nothing".into(), |l| show(l.as_bytes()));
-            return Err(format!(
-                "reply line {at}: got {:?}, the reference says {:?}\nlines before it: {before:?}",
-                name(ours),
-                name(theirs)
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Whether two lines say the same, CAS numbers and seconds aside.
-fn is_same(a: &str, b: &str) -> bool {
-    if a == b || (a.starts_with("VERSION ") && b.starts_with("VERSION ")) {
-        return true;
-    }
-    let (left, right): (Vec<&str>, Vec<&str>) = (a.split(' ').collect(), b.split(' ').collect());
-    if left.len() != right.len() || left[0] != right[0] {
-        return false;
-    }
-    let is_value = left[0] == "VALUE" && left.len() == 5;
-    let is_meta = ["HD", "VA"].contains(&left[0]);
-    left.iter().zip(&right).enumerate().all(|(at, (l, r))| {
-        l == r
-            || (is_value && at == 4 && both_numbers(l, r))
-            || (is_meta && at > 0 && is_same_flag(l, r))
-    })
-}
-
-fn is_error(line: &str) -> bool {
-    line.starts_with("CLIENT_ERROR ") || line == "ERROR"
-}
-
-fn both_numbers(a: &str, b: &str) -> bool {
-    a.parse::<u64>().is_ok() && b.parse::<u64>().is_ok()
-}
-
-fn is_same_flag(a: &str, b: &str) -> bool {
-    if a.is_empty() || b.is_empty() || a.as_bytes()[0] != b.as_bytes()[0] || !a.is_ascii() {
-        return false;
-    }
-    match (a.as_bytes()[0], a[1..].parse::<i64>(), b[1..].parse::<i64>()) {
-        (b'c', Ok(_), Ok(_)) => true,
-        // Time to live and time since the last access: the two servers are asked one after the
-        // other, and their seconds do not begin at the same moment.
-        (b't' | b'l', Ok(x), Ok(y)) => (x - y).abs() <= 3 && (x < 0) == (y < 0),
-        _ => false,
     }
 }

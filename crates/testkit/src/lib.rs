@@ -16,6 +16,7 @@ pub mod port;
 pub mod process;
 pub mod random;
 pub mod redis;
+pub mod replies;
 pub mod resp;
 pub mod transcript;
 pub mod twemproxy;

@@ -199,15 +199,20 @@ impl Drop for Process {
     }
 }
 
-/// Whether a program can be found. Tests that compare with a peer must not pass without it, so this
-/// is for messages only.
+/// Where a program is. Panics without it: end-to-end tests that compare with a peer must not pass.
+#[track_caller]
 pub fn find(program: &str) -> PathBuf {
+    look_for(program).unwrap_or_else(|| {
+        panic!("{program} is not installed; ./test installs it, or see CONTRIBUTING.md")
+    })
+}
+
+/// Where a program is, if it is installed.
+pub fn look_for(program: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     let places = path.split(':').chain(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"]);
     let mut files = places.map(|dir| Path::new(dir).join(program));
-    files.find(|f| f.is_file()).unwrap_or_else(|| {
-        panic!("{program} is not installed; ./test installs it, or see CONTRIBUTING.md")
-    })
+    files.find(|file| file.is_file())
 }
 
 /// The real memcached with `args`, listening on the address that is returned.

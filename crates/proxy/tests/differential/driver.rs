@@ -53,8 +53,8 @@ impl Local {
         }
     }
 
-    /// Everything that is answered to `bytes`. A close ends with a new client, as in
-    /// [`super::server::Memcached::exchange`].
+    /// Everything that is answered to `bytes`. A close shows as `(closed)`; what stands behind it
+    /// is lost, and the next exchange is that of a new client.
     pub fn exchange(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut input = std::mem::take(&mut self.pending);
         input.extend_from_slice(bytes);

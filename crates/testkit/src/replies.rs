@@ -1,9 +1,11 @@
 //! Replies as lines that can be compared: values whole, CAS numbers and seconds made equal.
 //!
 //! CAS numbers differ between servers; what was shown for a key is remembered for each, so that
-//! later requests can name it.
+//! later commands can name it.
 
 use std::collections::HashMap;
+
+use crate::commands::Features;
 
 /// CAS numbers that one server has shown, by key.
 #[derive(Default)]
@@ -17,12 +19,12 @@ const BAD_LINE: &str = "CLIENT_ERROR bad command line format";
 pub const CAS: &str = "{CAS}";
 
 impl Learned {
-    /// The requests of a round in one piece, with this server's CAS numbers put in.
+    /// The commands of a round in one piece, with this server's CAS numbers put in.
     pub fn fill(&self, round: &[Vec<u8>]) -> Vec<u8> {
         let mut filled = Vec::new();
-        for request in round {
-            let head = request.iter().position(|&byte| byte == b'\n').unwrap_or(request.len());
-            let (head, value) = request.split_at(head);
+        for command in round {
+            let head = command.iter().position(|&byte| byte == b'\n').unwrap_or(command.len());
+            let (head, value) = command.split_at(head);
             match find(head, CAS.as_bytes()) {
                 None => filled.extend_from_slice(head),
                 Some(at) => {
@@ -49,8 +51,9 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-/// Splits replies into lines and values. With another version, error texts may differ.
-pub fn normal(replies: &[u8], is_same_version: bool, learned: &mut Learned) -> Vec<String> {
+/// Splits replies into lines, each with the value that follows it. With [`Features::Common`] error
+/// texts are made equal.
+pub fn normal(replies: &[u8], features: Features, learned: &mut Learned) -> Vec<String> {
     let mut lines = Vec::new();
     let mut rest = replies;
     while !rest.is_empty() {
@@ -62,7 +65,7 @@ pub fn normal(replies: &[u8], is_same_version: bool, learned: &mut Learned) -> V
         if line == b"\r\n" && lines.last().is_some_and(|last: &String| last.contains(BAD_LINE)) {
             continue;
         }
-        let (text, value_bytes) = normal_line(line, is_same_version, learned);
+        let (text, value_bytes) = normal_line(line, features, learned);
         let value = rest.get(..value_bytes).unwrap_or(rest);
         rest = &rest[value.len()..];
         lines.push(if value_bytes == 0 { text } else { format!("{text}{}", value.escape_ascii()) });
@@ -71,7 +74,7 @@ pub fn normal(replies: &[u8], is_same_version: bool, learned: &mut Learned) -> V
 }
 
 /// The line made comparable, and the bytes of the value that follows it with its line end.
-fn normal_line(line: &[u8], is_same_version: bool, learned: &mut Learned) -> (String, usize) {
+fn normal_line(line: &[u8], features: Features, learned: &mut Learned) -> (String, usize) {
     let words: Vec<&[u8]> = line.trim_ascii_end().split(|&byte| byte == b' ').collect();
     let number = |word: Option<&&[u8]>| -> usize {
         word.and_then(|word| std::str::from_utf8(word).ok()?.parse().ok()).unwrap_or(0)
@@ -97,7 +100,9 @@ fn normal_line(line: &[u8], is_same_version: bool, learned: &mut Learned) -> (St
             let flags = normal_flags(flags, learned);
             (format!("{} {}\\r\\n", code.escape_ascii(), text_of(&flags)), value_bytes)
         }
-        [code, ..] if !is_same_version && code.ends_with(b"ERROR") => ("an error".into(), 0),
+        [code, ..] if features == Features::Common && code.ends_with(b"ERROR") => {
+            ("an error".into(), 0)
+        }
         _ => (line.escape_ascii().to_string(), 0),
     }
 }
