@@ -191,10 +191,14 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{FREE, QUESTION, SUBSCRIBED};
 
     #[test]
-    fn the_question_is_as_long_as_it_says() {
-        assert_eq!(b"keyway:still-subscribed".len(), 23);
+    fn the_question_and_its_answers_are_well_formed() {
+        use keyway_proto::resp::Version;
+        use keyway_proto::resp::reply::{Fed, Follow};
+        for bytes in [QUESTION, FREE, SUBSCRIBED] {
+            assert_eq!(Follow::new(Version::Two).feed(bytes), Fed::Complete(bytes.len()));
+        }
     }
 }
