@@ -1,8 +1,9 @@
 //! `COMMAND`: what the table of commands says, in the shapes that client libraries read.
 //!
-//! The facts are the table's, and through it those of redis-server 7.0. Summaries are made from
-//! the facts; complexities, histories and arguments are not told.
+//! The facts are the table's, and through it those of redis-server 7.0. Summaries and arguments
+//! are made from the facts; complexities and histories are not told.
 
+use super::help::places;
 use super::reply::Reply;
 use super::{glob, is_word};
 use keyway_proto::resp::command::{
@@ -189,16 +190,35 @@ fn docs(commands: &[&Command], reply: &mut Reply<'_>) {
     reply.map(commands.len());
     for command in commands {
         reply.bulk(command.name.as_bytes());
-        reply.map(if command.subcommands.is_empty() { 3 } else { 4 });
+        reply.map(4);
         reply.bulk(b"summary");
         reply.bulk(summary(command).as_bytes());
         reply.bulk(b"since");
         reply.bulk(command.since.as_bytes());
         reply.bulk(b"group");
         reply.bulk(command.group.as_bytes());
-        if !command.subcommands.is_empty() {
+        if command.subcommands.is_empty() {
+            arguments(command, reply);
+        } else {
             reply.bulk(b"subcommands");
             docs(&command.subcommands.iter().collect::<Vec<_>>(), reply);
+        }
+    }
+}
+
+fn arguments(command: &Command, reply: &mut Reply<'_>) {
+    let places = places(command);
+    reply.bulk(b"arguments");
+    reply.array(places.len());
+    for place in places {
+        reply.map(if place.is_rest { 3 } else { 2 });
+        reply.bulk(b"name");
+        reply.bulk(place.name().as_bytes());
+        reply.bulk(b"type");
+        reply.bulk(if place.is_key { b"key" } else { b"string" });
+        if place.is_rest {
+            reply.bulk(b"flags");
+            simple_set(&["optional", "multiple"], reply);
         }
     }
 }
@@ -210,11 +230,9 @@ fn summary(command: &Command) -> String {
         () if command.flags.contains(Flags::ADMIN) => "Administers",
         () => "Concerns",
     };
+    let group = if command.group == "generic" { "keys of any type" } else { command.group };
     let waits = if command.flags.contains(Flags::BLOCKING) { ", and may wait" } else { "" };
-    let count = command.arity.unsigned_abs().saturating_sub(1);
-    let least = if command.arity < 0 { "at least " } else { "" };
-    let words = if count == 1 { "argument" } else { "arguments" };
-    format!("{what}: {}{waits}; {least}{count} {words}", command.group)
+    format!("{what}: {group}{waits}")
 }
 
 /// `COMMAND LIST [FILTERBY MODULE name|ACLCAT category|PATTERN pattern]`

@@ -109,7 +109,6 @@ fn server(ctx: &Context<'_>, fields: &mut Fields<'_>) {
     fields.put("server_time_usec", ctx.unix_us);
     fields.put("uptime_in_seconds", ctx.uptime_seconds());
     fields.put("uptime_in_days", ctx.uptime_seconds() / 86_400);
-    fields.put("workers", ctx.shared.workers());
 }
 
 /// The port that the client came in on; 0 for unix sockets.

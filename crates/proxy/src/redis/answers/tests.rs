@@ -406,6 +406,21 @@ fn help_lists_the_subcommands() {
 }
 
 #[test]
+fn documentation_is_made_from_the_table() {
+    let mut alone = Alone::new();
+    let mget = alone.ask("command docs mget");
+    let expected = "*2\r\n$4\r\nmget\r\n*8\r\n$7\r\nsummary\r\n$13\r\nReads: string\r\n\
+        $5\r\nsince\r\n$5\r\n1.0.0\r\n$5\r\ngroup\r\n$6\r\nstring\r\n$9\r\narguments\r\n*2\r\n\
+        *4\r\n$4\r\nname\r\n$3\r\nkey\r\n$4\r\ntype\r\n$3\r\nkey\r\n\
+        *6\r\n$4\r\nname\r\n$3\r\nkey\r\n$4\r\ntype\r\n$3\r\nkey\r\n\
+        $5\r\nflags\r\n*2\r\n+optional\r\n+multiple\r\n";
+    assert_eq!(mget, expected);
+    let all = alone.ask("command docs");
+    assert!(all.starts_with(&format!("*{}\r\n", 2 * COMMANDS.len())));
+    assert!(alone.ask("command docs object|freq config").starts_with("*4\r\n$11\r\nobject|freq"));
+}
+
+#[test]
 fn information_is_true_and_in_sections() {
     let mut alone = Alone::new();
     let scope = Scope::Front { listener: "main".into(), route: "all".into() };
