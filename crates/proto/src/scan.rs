@@ -109,6 +109,62 @@ fn number_by_digit(bytes: &[u8], from: usize) -> Option<(u64, usize)> {
     Some((sum, from + count))
 }
 
+/// The length on the line of a RESP element that begins with `kind` at `from`, as it should be
+/// written, and where the next line begins. `None` when there is anything else, or when the line
+/// is not complete.
+#[inline(always)]
+pub(crate) fn resp_length(bytes: &[u8], from: usize, kind: u8) -> Option<(usize, usize)> {
+    let (len, end) = match bytes.get(from..)?.first_chunk::<8>() {
+        Some(chunk) => match short_resp_length(u64::from_le_bytes(*chunk), kind) {
+            (len, taken @ 1..) => (len, from + taken),
+            _ => resp_length_by_digit(bytes, from, kind),
+        },
+        None => resp_length_by_digit(bytes, from, kind),
+    };
+    (end > 0).then_some((len, end))
+}
+
+/// The length on a line of one to three digits that begins `word`, and the bytes of that line;
+/// none of them when it is anything else.
+#[inline(always)]
+const fn short_resp_length(word: u64, kind: u8) -> (usize, usize) {
+    const LINE_END: u64 = u16::from_le_bytes(*b"\r\n") as u64;
+    let digits = word ^ 0x3030_3030;
+    let (first, second, third) = (digits >> 8 & 0xff, digits >> 16 & 0xff, digits >> 24 & 0xff);
+    if word as u8 != kind || first > 9 {
+        return (0, 0);
+    }
+    if word >> 16 & 0xffff == LINE_END {
+        return (first as usize, 4);
+    }
+    if first == 0 || second > 9 {
+        return (0, 0);
+    }
+    let two = first * 10 + second;
+    if word >> 24 & 0xffff == LINE_END {
+        return (two as usize, 5);
+    }
+    if third <= 9 && word >> 32 & 0xffff == LINE_END {
+        return ((two * 10 + third) as usize, 6);
+    }
+    (0, 0)
+}
+
+/// As `resp_length`, for lines near the end of the input and long numbers. A pair, not an option
+/// of one, so that it comes back in registers; an end of 0 is none.
+#[inline(never)]
+fn resp_length_by_digit(bytes: &[u8], from: usize, kind: u8) -> (usize, usize) {
+    if bytes.get(from) != Some(&kind) {
+        return (0, 0);
+    }
+    let Some((len, end)) = short_number(bytes, from + 1) else { return (0, 0) };
+    let has_leading_zero = bytes.get(from + 1) == Some(&b'0') && end > from + 2;
+    if has_leading_zero || bytes.get(end..end + 2) != Some(b"\r\n") {
+        return (0, 0);
+    }
+    (len as usize, end + 2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +185,23 @@ mod tests {
             let is_short = (1..=9).contains(&len) && end < bytes.len();
             let expected = is_short.then(|| (text.parse::<u64>().expect("nine digits fit"), end));
             prop_assert_eq!(short_number(&bytes, before.len()), expected);
+        }
+
+        #[test]
+        fn lengths_of_resp_are_what_the_standard_library_reads(
+            line in "[*$][0-9]{0,10}[\r\n]{0,2}",
+            after in vec(any::<u8>(), 0..10),
+            before in vec(any::<u8>(), 0..3),
+        ) {
+            let bytes = [&before, line.as_bytes(), &after].concat();
+            let text = line[1..].strip_suffix("\r\n").filter(|text| text.len() <= 9);
+            let number = text.and_then(|text| text.parse::<usize>().ok());
+            let number = number.filter(|number| Some(number.to_string().as_str()) == text);
+            let expected = number.map(|number| (number, before.len() + line.len()));
+            let found = resp_length(&bytes, before.len(), line.as_bytes()[0]);
+            let goes_on = line.strip_suffix("\r\n").is_none();
+            prop_assert!(found == expected || goes_on && expected.is_none());
+            prop_assert_eq!(resp_length(&bytes, before.len(), b'~'), None);
         }
 
         #[test]

@@ -314,3 +314,14 @@ bits! {
 pub fn find(name: &[u8]) -> Option<&'static Command> {
     table::find(name)
 }
+
+/// As `find`, for the name of `len` bytes at `at` in `bytes`: what stands behind it is read along
+/// with it, which saves a loop over its bytes.
+#[inline(always)]
+pub(super) fn find_in(bytes: &[u8], at: usize, len: usize) -> Option<&'static Command> {
+    let rest = bytes.get(at..)?;
+    match rest.first_chunk::<8>() {
+        Some(chunk) if len < 8 => table::find_short(u64::from_le_bytes(*chunk), len),
+        _ => table::find(rest.get(..len)?),
+    }
+}

@@ -174,10 +174,22 @@ impl Follow {
     #[inline]
     pub fn feed(&mut self, bytes: &[u8]) -> Fed {
         if self.outstanding == 0 {
+            // Most replies are one element that is all there: nothing to remember then.
+            let kind = bytes.first().and_then(|&byte| Kind::from_byte(byte, self.version));
+            if let Some(kind) = kind
+                && let Some(end) = whole_element(kind, bytes, 0)
+            {
+                self.kind = Some(kind);
+                return Fed::Complete(end);
+            }
             self.kind = None;
             self.outstanding = 1;
             self.phase = Phase::Start;
         }
+        self.feed_on(bytes)
+    }
+
+    fn feed_on(&mut self, bytes: &[u8]) -> Fed {
         let mut at = 0;
         while at < bytes.len() {
             let taken = match self.phase {
@@ -201,9 +213,13 @@ impl Follow {
         if self.outstanding == 1 && matches!(self.kind, None | Some(Kind::Attribute)) {
             self.kind = Some(kind);
         }
-        if let Some((after, line_end)) = whole_line(kind, bytes, at) {
+        if let Some(end) = whole_element(kind, bytes, at) {
+            self.outstanding -= 1;
+            return Some(end);
+        }
+        if let Some((after, end)) = whole_head(kind, bytes, at) {
             self.after(after)?;
-            return Some(line_end);
+            return Some(end);
         }
         let (is_signed, is_negative, has_cr) = (false, false, false);
         self.phase = Phase::Line(Line { kind, len: 0, value: 0, is_signed, is_negative, has_cr });
@@ -265,34 +281,46 @@ impl Follow {
     }
 }
 
-/// Reads the line at `at` when all of it is there in its usual form, and where it ends.
+/// Where the element at `at` ends, when it is all there in its usual form and holds no others.
 #[inline]
-fn whole_line(kind: Kind, bytes: &[u8], at: usize) -> Option<(After, usize)> {
-    if matches!(kind, Kind::Simple | Kind::Error) {
-        let rest = bytes.get(at..)?;
-        let within = rest.get(..LINE_BYTES_MAX + 2).unwrap_or(rest);
-        let end = memchr::memchr2(b'\r', b'\n', within)?;
-        return rest.get(end..)?.starts_with(b"\r\n").then_some((After::Nothing, at + end + 2));
+fn whole_element(kind: Kind, bytes: &[u8], at: usize) -> Option<usize> {
+    match kind {
+        Kind::Bulk => {
+            if bytes.get(at + 1) == Some(&b'-') {
+                return bytes.get(at..)?.starts_with(b"$-1\r\n").then_some(at + 5);
+            }
+            let (len, start) = scan::resp_length(bytes, at, b'$')?;
+            let end = start + len;
+            (bytes.get(end..)?.first_chunk() == Some(b"\r\n")).then_some(end + 2)
+        }
+        Kind::Integer => scan::resp_length(bytes, at, b':').map(|(_, end)| end),
+        Kind::Simple | Kind::Error => {
+            // Simple strings are short words; errors are sentences.
+            let mut end = scan::stop(bytes, at)?;
+            if bytes.get(end) != Some(&b'\r') {
+                let rest = bytes.get(end..)?;
+                let within = rest.get(..LINE_BYTES_MAX).unwrap_or(rest);
+                end += memchr::memchr2(b'\r', b'\n', within)?;
+            }
+            let is_short = end - at <= LINE_BYTES_MAX;
+            (is_short && bytes.get(end..)?.starts_with(b"\r\n")).then_some(end + 2)
+        }
+        _ => None,
     }
-    let is_plain = matches!(kind, Kind::Bulk | Kind::Array | Kind::Integer);
-    if !is_plain && !matches!(kind, Kind::Map | Kind::Set | Kind::Push) {
-        return None;
-    }
-    let Some((value, end)) = scan::short_number(bytes, at + 1) else {
-        let is_null =
-            matches!(kind, Kind::Bulk | Kind::Array) && bytes.get(at + 1..)?.starts_with(b"-1\r\n");
-        return is_null.then_some((After::Nothing, at + 5));
-    };
-    if bytes.get(end..end + 2)? != b"\r\n" {
-        return None;
-    }
+}
+
+/// What follows the line at `at` and where it ends, when it is all there in its usual form.
+#[inline]
+fn whole_head(kind: Kind, bytes: &[u8], at: usize) -> Option<(After, usize)> {
+    let (value, end) = scan::resp_length(bytes, at, *bytes.get(at)?)?;
+    let value = value as u64;
     let after = match kind {
         Kind::Bulk => After::Body(value),
+        Kind::Array | Kind::Set | Kind::Push => After::Elements(value),
         Kind::Map => After::Elements(value * 2),
-        Kind::Integer => After::Nothing,
-        _ => After::Elements(value),
+        _ => return None,
     };
-    Some((after, end + 2))
+    Some((after, end))
 }
 
 impl Line {

@@ -314,17 +314,15 @@ impl<'a> Iterator for Arguments<'a> {
         if self.left == 0 {
             return None;
         }
-        let (len, line_end) = match scan::short_number(self.rest, 1) {
-            Some((len, end)) => (len as usize, end),
+        let (len, start) = match scan::resp_length(self.rest, 0, b'$') {
+            Some(found) => found,
             None => odd_length(self.rest)?,
         };
-        let start = line_end + 2;
         let end = start.checked_add(len)?;
-        let argument =
-            Argument { bytes: self.rest.get(start..end)?, encoded: self.rest.get(..end + 2)? };
-        self.rest = self.rest.get(end + 2..)?;
+        let (encoded, rest) = self.rest.split_at_checked(end.checked_add(2)?)?;
+        self.rest = rest;
         self.left -= 1;
-        Some(argument)
+        Some(Argument { bytes: encoded.get(start..end)?, encoded })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -334,7 +332,7 @@ impl<'a> Iterator for Arguments<'a> {
 
 impl ExactSizeIterator for Arguments<'_> {}
 
-/// Reads a length with any number of digits, none included, and where its line ends.
+/// Reads a length with any number of digits, none included, and where the next line begins.
 #[cold]
 fn odd_length(bytes: &[u8]) -> Option<(usize, usize)> {
     let end = bytes.iter().position(|&byte| byte == b'\r')?;
@@ -342,7 +340,7 @@ fn odd_length(bytes: &[u8]) -> Option<(usize, usize)> {
     let len = digits.iter().try_fold(0usize, |sum, digit| {
         sum.checked_mul(10)?.checked_add(usize::from(digit.wrapping_sub(b'0')))
     });
-    Some((len?, end))
+    Some((len?, end + 2))
 }
 
 /// Cuts the request at the front of `bytes`.
@@ -355,7 +353,8 @@ pub fn cut<'a>(bytes: &'a [u8], limits: &Limits, progress: &mut Progress) -> Cut
         && limits.is_authenticated
         && let Some(request) = quick(bytes, limits)
     {
-        *progress = Progress::default();
+        // Nothing else has been set while the first line has not been read.
+        progress.scanned = 0;
         return Cut::Request(request);
     }
     exact(bytes, limits, progress)
@@ -364,15 +363,14 @@ pub fn cut<'a>(bytes: &'a [u8], limits: &Limits, progress: &mut Progress) -> Cut
 /// Reads a complete request in normal form in one pass; `None` when there is anything unusual.
 #[inline]
 fn quick<'a>(bytes: &'a [u8], limits: &Limits) -> Option<Request<'a>> {
-    if bytes.first() != Some(&b'*') {
-        return None;
-    }
-    let (arguments, mut at) = normal_length(bytes, 1)?;
+    let (arguments, mut at) = scan::resp_length(bytes, 0, b'*')?;
     let arguments = u32::try_from(arguments).ok()?;
     if arguments == 0 || arguments > limits.arguments_max {
         return None;
     }
     let name = quick_bulk(bytes, &mut at, limits)?;
+    // A bulk ends with CR LF, and behind that `at` is.
+    let name_at = at - 2 - name.len();
     if name.is_empty() {
         return None;
     }
@@ -383,43 +381,19 @@ fn quick<'a>(bytes: &'a [u8], limits: &Limits) -> Option<Request<'a>> {
             quick_bulk(bytes, &mut at, limits)?;
         }
     }
-    let command = command::find(name);
+    let command = command::find_in(bytes, name_at, name.len());
     Some(Request { bytes: bytes.get(..at)?, command, name, first, arguments, is_normal: true })
 }
 
 #[inline(always)]
 fn quick_bulk<'a>(bytes: &'a [u8], at: &mut usize, limits: &Limits) -> Option<&'a [u8]> {
-    if bytes.get(*at) != Some(&b'$') {
+    let (len, start) = scan::resp_length(bytes, *at, b'$')?;
+    let (bulk, rest) = bytes.get(start..)?.split_at_checked(len)?;
+    if rest.first_chunk() != Some(b"\r\n") || len > limits.bulk_bytes_max {
         return None;
     }
-    let (len, start) = normal_length(bytes, *at + 1)?;
-    let end = start + len;
-    if bytes.get(end..end + 2)? != b"\r\n" || len > limits.bulk_bytes_max {
-        return None;
-    }
-    *at = end + 2;
-    bytes.get(start..end)
-}
-
-/// A length as it should be written, and where the line behind it begins.
-#[inline(always)]
-fn normal_length(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
-    // Most lengths have one or two digits.
-    if let Some(&[a, b, c, d]) = bytes.get(from..)?.first_chunk::<4>() {
-        let (tens, ones) = (a.wrapping_sub(b'0'), b.wrapping_sub(b'0'));
-        if tens <= 9 && b == b'\r' && c == b'\n' {
-            return Some((usize::from(tens), from + 3));
-        }
-        if tens <= 9 && tens > 0 && ones <= 9 && c == b'\r' && d == b'\n' {
-            return Some((usize::from(tens * 10 + ones), from + 4));
-        }
-    }
-    let (len, end) = scan::short_number(bytes, from)?;
-    let has_leading_zero = bytes.get(from) == Some(&b'0') && end > from + 1;
-    if has_leading_zero || bytes.get(end..end + 2)? != b"\r\n" {
-        return None;
-    }
-    Some((len as usize, end + 2))
+    *at = start + len + 2;
+    Some(bulk)
 }
 
 /// Reads anything, from where the last call stopped.

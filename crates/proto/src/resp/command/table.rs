@@ -52,6 +52,21 @@ pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
     }
 }
 
+/// As `find`, for a name of fewer than eight bytes at the low end of `word`.
+#[inline(always)]
+pub(super) fn find_short(word: u64, len: usize) -> Option<&'static Command> {
+    let folded = lower(word & !(u64::MAX << (8 * len)));
+    let mut slot = slot_of(&[folded, 0, 0]);
+    loop {
+        let index = usize::from(*SLOTS.get(slot)?);
+        // With the same length the other words are zero as well.
+        if FOLDED.get(index)?[0] == folded {
+            return COMMANDS.get(index).filter(|command| command.name.len() == len);
+        }
+        slot = (slot + 1) % SLOT_COUNT;
+    }
+}
+
 #[inline(always)]
 const fn slot_of(folded: &Folded) -> usize {
     let mixed = folded[0]
