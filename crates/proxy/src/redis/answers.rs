@@ -17,7 +17,7 @@ mod refused;
 mod reply;
 mod session;
 
-pub(crate) use judge::{Verdict, judge};
+pub(crate) use judge::{Verdict, is_flush, judge, may_be_queued};
 pub(crate) use session::Session;
 
 use crate::config::{Compat, User};

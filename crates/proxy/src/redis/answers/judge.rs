@@ -6,7 +6,7 @@
 use super::reply::Reply;
 use super::shown;
 use crate::config::Compat;
-use keyway_proto::resp::command::{Command, Flags, Hashed, Verb};
+use keyway_proto::resp::command::{Command, Flags, Hashed, Kind, Verb};
 use keyway_proto::resp::{Request, Version};
 
 /// What becomes of a request.
@@ -159,6 +159,30 @@ fn unknown_command(request: &Request<'_>, reply: &mut Reply<'_>) {
     }
     let name = shown(request.name, SHOWN_BYTES_MAX);
     reply.error(&[b"ERR unknown command '", name, b"', with args beginning with: ", &arguments]);
+}
+
+/// Whether a request that `judge` lets proceed may be queued in a transaction. It is carried out
+/// on a connection that other clients get afterwards, so nothing may change what the connection
+/// is; and what the listener does not allow is not allowed by MULTI either.
+pub(crate) fn may_be_queued(request: &Request<'_>, db: u32, may_flush: bool) -> bool {
+    let Some(command) = request.subcommand() else { return false };
+    match command.kind {
+        Kind::Keyed | Kind::Split => command.verb != Verb::Migrate,
+        Kind::Blocking | Kind::BlockingOption | Kind::Publish | Kind::Anywhere => true,
+        Kind::Transaction => true,
+        Kind::Sweep => may_flush || !is_flush(command),
+        Kind::Local => match command.verb {
+            Verb::Ping | Verb::Echo | Verb::Time | Verb::Command => true,
+            Verb::Select => super::integer(request.first) == Some(i64::from(db)),
+            _ => false,
+        },
+        Kind::Subscribe | Kind::Refused => false,
+    }
+}
+
+/// Whether a command deletes everything, which listeners have to allow.
+pub(crate) fn is_flush(command: &Command) -> bool {
+    matches!(command.verb, Verb::Flushall | Verb::Flushdb) || command.name == "function|flush"
 }
 
 /// Whether a client may send this before it has authenticated.

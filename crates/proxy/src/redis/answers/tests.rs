@@ -406,6 +406,49 @@ fn help_lists_the_subcommands() {
 }
 
 #[test]
+fn transactions_cannot_change_the_connection_they_run_on() {
+    let queued = |line: &str, may_flush| {
+        let bytes = keyway_testkit::resp::words(line);
+        match cut(&bytes, &Limits::REDIS, &mut Progress::default()) {
+            Cut::Request(request) => may_be_queued(&request, 3, may_flush),
+            other => panic!("{other:?}"),
+        }
+    };
+    for line in [
+        "get k",
+        "mget a b",
+        "blpop k 0",
+        "exec",
+        "publish c m",
+        "ping",
+        "select 3",
+        "script load x",
+    ] {
+        assert!(queued(line, false), "{line}");
+    }
+    for line in [
+        "select 0",
+        "hello 3",
+        "auth pw",
+        "reset",
+        "client reply off",
+        "client tracking on",
+        "subscribe c",
+        "monitor",
+        "config set a b",
+        "script debug yes",
+        "memory purge",
+        "migrate h 1 k 0 10",
+        "nonsense",
+    ] {
+        assert!(!queued(line, true), "{line}");
+    }
+    for line in ["flushall", "flushdb", "function flush"] {
+        assert_eq!((queued(line, false), queued(line, true)), (false, true), "{line}");
+    }
+}
+
+#[test]
 fn documentation_is_made_from_the_table() {
     let mut alone = Alone::new();
     let mget = alone.ask("command docs mget");
