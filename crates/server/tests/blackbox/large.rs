@@ -8,10 +8,10 @@ use std::time::Duration;
 use keyway_testkit::client::Client;
 use keyway_testkit::fake::{Asked, Fake, Honest, Step, send};
 use keyway_testkit::listener::Scripted;
-use keyway_testkit::process::{Keyway, Process, memcached};
-use keyway_testkit::{port, wait_until};
+use keyway_testkit::process::{Process, memcached};
+use keyway_testkit::wait_until;
 
-use crate::{KEYWAY, Proxy};
+use crate::Proxy;
 
 const FAILURE: &str = "SERVER_ERROR backend failure\r\n";
 const BUSY: &str = "SERVER_ERROR busy\r\n";
@@ -42,20 +42,14 @@ fn take_huge(client: &mut Client) {
 /// to its end, and the client goes on.
 #[test]
 fn a_large_value_for_a_server_without_an_address_is_refused() {
-    let addr = port::local();
-    let config = format!(
-        "workers = 1\n[listeners.main]\naddress = \"{addr}\"\n\
-         [pools.main]\nservers = [\"no-such-host.invalid:11211\"]\n"
-    );
-    let keyway = Keyway::start(KEYWAY, &config);
-    let mut client = Client::tcp(addr);
+    let proxy = Proxy::routed("[pools.main]\nservers = [\"no-such-host.invalid:11211\"]\n");
+    let mut client = proxy.client();
     client.ask("get small\r\n", FAILURE);
     let value = b"flush_all\r\n".repeat(300_000);
     client.send(format!("set large 0 0 {}\r\n", value.len()));
     client.send(&value);
     client.ask("\r\nmn\r\n", format!("{FAILURE}MN\r\n"));
-    Client::tcp(addr).ask("get small\r\n", FAILURE);
-    drop(keyway);
+    proxy.client().ask("get small\r\n", FAILURE);
 }
 
 /// A backend for values that arrive in three pieces, the last of which takes what is held for the
@@ -83,18 +77,15 @@ const PAUSE: usize = 64 << 10;
 const BIG: usize = PAUSE + 200;
 
 /// One connection for large values, and a second pool for keys that begin with `s:`.
-fn with_one_lane(fake: &Fake, slow: &Scripted) -> (Keyway, SocketAddr) {
-    let addr = port::local();
-    let config = format!(
-        "workers = 1\n[listeners.main]\naddress = \"{addr}\"\n\
-         [pools.main]\nservers = [\"{}\"]\nlarge_connections_max = 1\nread_timeout = \"8s\"\n\
+fn with_one_lane(fake: &Fake, slow: &Scripted) -> Proxy {
+    Proxy::routed(&format!(
+        "[pools.main]\nservers = [\"{}\"]\nlarge_connections_max = 1\nread_timeout = \"8s\"\n\
          [pools.slow]\nservers = [\"{}\"]\nlarge_connections_max = 0\nread_timeout = \"60s\"\n\
          [routes]\ndefault = {{ prefix = {{ \"s:\" = \"slow\" }}, default = \"main\" }}\n\
          [limits]\nclient_bytes_pause = {PAUSE}\nlarge_value_bytes = 60000\n\
          value_bytes_max = \"12m\"\n",
         fake.addr, slow.addr
-    );
-    (Keyway::start(KEYWAY, &config), addr)
+    ))
 }
 
 /// A large reply that has to wait for its turn stops its connection just when it is complete: the
@@ -103,15 +94,15 @@ fn with_one_lane(fake: &Fake, slow: &Scripted) -> (Keyway, SocketAddr) {
 fn a_connection_for_large_values_is_read_again_for_its_next_user() {
     let fake = Fake::start(in_pieces);
     let mut slow = Scripted::new();
-    let (_keyway, addr) = with_one_lane(&fake, &slow);
-    let mut waits = Client::tcp(addr);
+    let proxy = with_one_lane(&fake, &slow);
+    let mut waits = proxy.client();
     waits.send("get s:1\r\nget big1\r\n");
     slow.expect("get s:1\r\n");
     wait_until("big1 is asked for on a connection of its own", || {
         fake.lines().iter().filter(|line| *line == "get big1").count() == 2
     });
     let big = |key: &str| format!("VALUE {key} 0 {BIG}\r\n{}\r\nEND\r\n", "b".repeat(BIG));
-    let mut next = Client::tcp(addr);
+    let mut next = proxy.client();
     next.ask("get big2\r\n", big("big2"));
     slow.send("END\r\n");
     waits.expect(format!("END\r\n{}", big("big1")));
@@ -122,8 +113,8 @@ fn a_connection_for_large_values_is_read_again_for_its_next_user() {
 fn a_client_without_room_leaves_the_connection_to_the_next_user() {
     let fake = Fake::start(in_pieces);
     let mut slow = Scripted::new();
-    let (_keyway, addr) = with_one_lane(&fake, &slow);
-    let mut waits = Client::tcp(addr);
+    let proxy = with_one_lane(&fake, &slow);
+    let mut waits = proxy.client();
     waits.send("get s:1\r\nmg big1 v\r\n");
     slow.expect("get s:1\r\n");
     // More than the kernel takes for a client that does not read.
@@ -134,7 +125,7 @@ fn a_client_without_room_leaves_the_connection_to_the_next_user() {
     wait_until("big1 is asked for on a connection of its own", || {
         fake.lines().iter().filter(|line| *line == "mg big1 v").count() == 2
     });
-    let mut next = Client::tcp(addr);
+    let mut next = proxy.client();
     next.ask("mg big2 v\r\n", format!("VA {BIG}\r\n{}\r\n", "b".repeat(BIG)));
     slow.send("END\r\n");
     waits.expect(format!("VALUE s:1 0 {}\r\n", value.len()));
@@ -228,8 +219,8 @@ fn a_reply_beyond_the_limit_is_refused_and_others_get_theirs() {
         _ => Honest::default().answer(asked),
     });
     let mut slow = Scripted::new();
-    let (_keyway, addr) = with_one_lane(&fake, &slow);
-    let (mut asks, mut other) = (Client::tcp(addr), Client::tcp(addr));
+    let proxy = with_one_lane(&fake, &slow);
+    let (mut asks, mut other) = (proxy.client(), proxy.client());
     for n in 0..5 {
         // The first time it is the refused reply's turn, then it has to wait for another one.
         let first = if n == 0 { "" } else { "get s:1\r\n" };

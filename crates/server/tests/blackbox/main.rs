@@ -93,6 +93,14 @@ impl Proxy {
         Proxy { keyway: Keyway::start(KEYWAY, &text), addr }
     }
 
+    /// One worker and one listener; `rest` has the pools, the routes and whatever else.
+    #[track_caller]
+    pub fn routed(rest: &str) -> Proxy {
+        let addr = port::local();
+        let text = format!("workers = 1\n[listeners.main]\naddress = \"{addr}\"\n{rest}");
+        Proxy { keyway: Keyway::start(KEYWAY, &text), addr }
+    }
+
     /// A new client.
     #[track_caller]
     pub fn client(&self) -> Client {

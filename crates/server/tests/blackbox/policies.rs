@@ -2,10 +2,8 @@
 
 use keyway_testkit::client::Client;
 use keyway_testkit::fake::{Fake, send};
-use keyway_testkit::port;
-use keyway_testkit::process::Keyway;
 
-use crate::KEYWAY;
+use crate::Proxy;
 
 /// A backend that answers every set with `set` and every get with a value, a miss or an error.
 fn backend(set: &'static str, get: Option<&'static str>) -> Fake {
@@ -22,16 +20,13 @@ fn backend(set: &'static str, get: Option<&'static str>) -> Fake {
 }
 
 /// Two pools of one backend each, and these routes.
-fn start(one: &Fake, two: &Fake, routes: &str) -> (Keyway, Client) {
-    let addr = port::local();
-    let text = format!(
-        "workers = 1\n[listeners.main]\naddress = \"{addr}\"\n\
-         [pools.one]\nservers = [\"{}\"]\n[pools.two]\nservers = [\"{}\"]\n[routes]\n{routes}\n",
+fn start(one: &Fake, two: &Fake, routes: &str) -> (Proxy, Client) {
+    let proxy = Proxy::routed(&format!(
+        "[pools.one]\nservers = [\"{}\"]\n[pools.two]\nservers = [\"{}\"]\n[routes]\n{routes}\n",
         one.addr, two.addr
-    );
-    let keyway = Keyway::start(KEYWAY, &text);
-    let client = Client::tcp(addr);
-    (keyway, client)
+    ));
+    let client = proxy.client();
+    (proxy, client)
 }
 
 const SET: &str = "set a 0 0 1\r\nx\r\n";
@@ -41,7 +36,7 @@ fn prefixes_choose_the_longest() {
     let (one, two) = (backend("STORED", Some("1")), backend("STORED", Some("2")));
     let routes =
         "default = { prefix = { \"u:\" = \"one\", \"u:x\" = \"two\" }, default = \"null\" }";
-    let (_keyway, mut client) = start(&one, &two, routes);
+    let (_proxy, mut client) = start(&one, &two, routes);
     client.ask("get u:a\r\n", "VALUE u:a 0 1\r\n1\r\nEND\r\n");
     client.ask("get u:xa\r\n", "VALUE u:xa 0 1\r\n2\r\nEND\r\n");
     client.ask("get other\r\n", "END\r\n");
@@ -52,7 +47,7 @@ fn prefixes_choose_the_longest() {
 fn commands_can_go_different_ways() {
     let (one, two) = (backend("STORED", Some("1")), backend("STORED", Some("2")));
     let routes = "default = { command = { get = \"one\" }, default = \"two\" }";
-    let (_keyway, mut client) = start(&one, &two, routes);
+    let (_proxy, mut client) = start(&one, &two, routes);
     client.ask("get a\r\n", "VALUE a 0 1\r\n1\r\nEND\r\n");
     client.ask(SET, "STORED\r\n");
     assert_eq!((one.lines(), two.lines()), (vec!["get a".into()], vec!["set a 0 0 1".into()]));
@@ -63,7 +58,7 @@ fn null_and_error_answer_without_a_backend() {
     let (one, two) = (backend("STORED", None), backend("STORED", None));
     let routes =
         "default = { prefix = { \"e:\" = { error = \"closed today\" } }, default = \"null\" }";
-    let (_keyway, mut client) = start(&one, &two, routes);
+    let (_proxy, mut client) = start(&one, &two, routes);
     client.ask("get a\r\n", "END\r\n");
     client.ask(SET, "NOT_STORED\r\n");
     client.ask("mg a v\r\n", "EN\r\n");
@@ -81,7 +76,7 @@ fn failover_goes_on_after_errors_and_misses_as_told() {
     ] {
         let (one, two) = (backend("STORED", first), backend("STORED", Some("2")));
         let routes = format!("default = {{ failover = [\"one\", \"two\"], on = {on} }}");
-        let (_keyway, mut client) = start(&one, &two, &routes);
+        let (_proxy, mut client) = start(&one, &two, &routes);
         client.ask("get a\r\n", expected);
     }
 }
@@ -94,7 +89,7 @@ fn failover_passes_dead_pools() {
     drop(one);
     let gone = Fake::start_at(addr, |_| send("VERSION 1\r\n"));
     let routes = "default = { failover = [\"one\", \"two\"] }";
-    let (_keyway, mut client) = start(&gone, &two, routes);
+    let (_proxy, mut client) = start(&gone, &two, routes);
     drop(gone);
     client.ask("get a\r\n", "VALUE a 0 1\r\n2\r\nEND\r\n");
     client.ask(SET, "STORED\r\n");
@@ -105,7 +100,7 @@ fn failover_passes_dead_pools() {
 fn failover_keeps_within_its_budget() {
     let (one, two) = (backend("STORED", Some("error")), backend("STORED", Some("2")));
     let routes = "default = { failover = [\"one\", \"two\"], budget = 10 }";
-    let (_keyway, mut client) = start(&one, &two, routes);
+    let (_proxy, mut client) = start(&one, &two, routes);
     for _ in 0..1000 {
         client.send("get a\r\n");
         let line = client.line();
@@ -127,8 +122,7 @@ fn all_sync_answers_with_the_worst() {
         ("SERVER_ERROR full", "SERVER_ERROR full\r\n"),
     ] {
         let (one, two) = (backend("STORED", None), backend(second, None));
-        let (_keyway, mut client) =
-            start(&one, &two, "default = { all_sync = [\"one\", \"two\"] }");
+        let (_proxy, mut client) = start(&one, &two, "default = { all_sync = [\"one\", \"two\"] }");
         client.ask(SET, expected);
         assert_eq!((one.lines().len(), two.lines().len()), (1, 1));
     }
@@ -138,7 +132,7 @@ fn all_sync_answers_with_the_worst() {
 fn all_fastest_answers_with_the_first_good_one() {
     let (one, two) = (backend("STORED", Some("error")), backend("STORED", Some("2")));
     let routes = "default = { all_fastest = [\"one\", \"two\"] }";
-    let (_keyway, mut client) = start(&one, &two, routes);
+    let (_proxy, mut client) = start(&one, &two, routes);
     for _ in 0..50 {
         client.ask("get a\r\n", "VALUE a 0 1\r\n2\r\nEND\r\n");
     }

@@ -7,28 +7,24 @@ use std::process::Command;
 use keyway_testkit::client::Client;
 use keyway_testkit::listener::Scripted;
 use keyway_testkit::port;
-use keyway_testkit::process::{Keyway, Process, Scratch, find, memcached};
+use keyway_testkit::process::{Process, Scratch, find, memcached};
 use keyway_testkit::transcript;
 
-use crate::{KEYWAY, Proxy};
+use crate::Proxy;
 
 #[test]
 fn pools_answer_as_the_transcripts_say() {
     let mut backends = [Scripted::new(), Scripted::new()];
-    let addr = port::local();
-    let config = format!(
-        "workers = 1\n\
-         [listeners.main]\naddress = \"{addr}\"\n\
-         [pools.one]\nservers = [\"{}\"]\nread_timeout = \"30s\"\n\
+    let proxy = Proxy::routed(&format!(
+        "[pools.one]\nservers = [\"{}\"]\nread_timeout = \"30s\"\n\
          [pools.two]\nservers = [\"{}\"]\nread_timeout = \"30s\"\n\
          [routes]\ndefault = {{ prefix = {{ \"b:\" = \"two\" }}, default = \"one\" }}\n",
         backends[0].addr, backends[1].addr
-    );
-    let _keyway = Keyway::start(KEYWAY, &config);
+    ));
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts/pool");
     let cases = transcript::load_all(&dir);
     assert!(cases.len() > 15, "the transcripts are there");
-    transcript::play_all(&cases, addr, &mut backends);
+    transcript::play_all(&cases, proxy.addr, &mut backends);
 }
 
 #[test]
@@ -91,22 +87,17 @@ fn placement_is_that_of_nutcracker() {
     command.arg("-c").arg(&file).args(["-s", &stats, "-a", "127.0.0.1"]);
     let mut nutcracker = Process::start(command.arg("-p").arg(scratch.file("pid")));
     nutcracker.wait_for_listener(nutcracker_addr);
-    let addr = port::local();
     let list: Vec<String> = servers
         .iter()
         .zip(names)
         .enumerate()
         .map(|(n, ((_, addr), name))| format!("\"{addr}:{} {name}\"", n + 1))
         .collect();
-    let _keyway = Keyway::start(
-        KEYWAY,
-        &format!(
-            "[listeners.main]\naddress = \"{addr}\"\n\
-             [pools.main]\nservers = [{}]\nhash = \"fnv1a_64\"\ndistribution = \"ketama\"\n",
-            list.join(", ")
-        ),
-    );
-    let (mut ours, mut theirs) = (Client::tcp(addr), Client::tcp(nutcracker_addr));
+    let proxy = Proxy::routed(&format!(
+        "[pools.main]\nservers = [{}]\nhash = \"fnv1a_64\"\ndistribution = \"ketama\"\n",
+        list.join(", ")
+    ));
+    let (mut ours, mut theirs) = (proxy.client(), Client::tcp(nutcracker_addr));
     for n in 0..300 {
         let (writer, reader) =
             if n % 2 == 0 { (&mut theirs, &mut ours) } else { (&mut ours, &mut theirs) };

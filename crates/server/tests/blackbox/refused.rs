@@ -6,10 +6,8 @@ use std::net::SocketAddr;
 use keyway_testkit::client::Client;
 use keyway_testkit::fake::{Fake, Honest, send};
 use keyway_testkit::listener::Scripted;
-use keyway_testkit::port;
-use keyway_testkit::process::Keyway;
 
-use crate::{Embedded, KEYWAY, Proxy};
+use crate::{Embedded, Proxy};
 
 const BAD_LINE: &str = "CLIENT_ERROR bad command line format\r\n";
 
@@ -121,14 +119,11 @@ fn replies_go_past_those_whose_request_was_refused() {
 }
 
 /// Keys that begin with `l:` are in the embedded store, the others behind a scripted server.
-fn with_store_beside(backend: SocketAddr, limits: &str) -> (Keyway, SocketAddr) {
-    let addr = port::local();
-    let config = format!(
-        "workers = 1\n[listeners.main]\naddress = \"{addr}\"\n\
-         [pools.main]\nservers = [\"{backend}\"]\nread_timeout = \"60s\"\n\
-         [routes]\ndefault = {{ prefix = {{ \"l:\" = \"store\" }}, default = \"main\" }}\n{limits}"
-    );
-    (Keyway::start(KEYWAY, &config), addr)
+fn with_store_beside(backend: SocketAddr) -> Proxy {
+    Proxy::routed(&format!(
+        "[pools.main]\nservers = [\"{backend}\"]\nread_timeout = \"60s\"\n\
+         [routes]\ndefault = {{ prefix = {{ \"l:\" = \"store\" }}, default = \"main\" }}\n"
+    ))
 }
 
 const ITEMS: usize = 20_000;
@@ -161,13 +156,13 @@ fn take_dump(client: &mut Client) {
 #[test]
 fn a_dump_keeps_its_turn() {
     let mut backend = Scripted::new();
-    let (_keyway, addr) = with_store_beside(backend.addr, "");
-    let mut client = Client::tcp(addr);
+    let proxy = with_store_beside(backend.addr);
+    let mut client = proxy.client();
     store_items(&mut client);
     client.send("get before\r\nlru_crawler metadump all\r\nget l:7\r\nget after\r\n");
     backend.expect("get before\r\n");
     // Whatever could wrongly be answered before its turn is answered by now.
-    Client::tcp(addr).ask("get l:7\r\n", "VALUE l:7 0 1\r\nx\r\nEND\r\n");
+    proxy.client().ask("get l:7\r\n", "VALUE l:7 0 1\r\nx\r\nEND\r\n");
     backend.send("VALUE before 0 1\r\n1\r\nEND\r\n");
     client.expect("VALUE before 0 1\r\n1\r\nEND\r\n");
     take_dump(&mut client);
@@ -181,12 +176,12 @@ fn a_dump_keeps_its_turn() {
 #[test]
 fn a_dump_for_a_client_that_half_closes_is_complete() {
     let fake = Fake::honest();
-    let (_keyway, addr) = with_store_beside(fake.addr, "");
+    let proxy = with_store_beside(fake.addr);
     let store = Embedded::start(&[]);
     let dump = "lru_crawler metadump all\r\n";
     // On its own listener the store does as memcached: a dump is not pipelined.
     let behind = format!("get l:1\r\n{dump}");
-    for (addr, request) in [(addr, dump), (addr, &behind), (store.addr, dump)] {
+    for (addr, request) in [(proxy.addr, dump), (proxy.addr, &behind), (store.addr, dump)] {
         store_items(&mut Client::tcp(addr));
         let mut client = Client::tcp(addr);
         client.send(request);
@@ -209,20 +204,16 @@ fn what_policies_collect_counts_for_the_client() {
         "get big" => send(&reply),
         _ => Honest::default().answer(asked),
     });
-    let silent = Scripted::new();
-    let addr = port::local();
-    let config = format!(
-        "workers = 1\n[listeners.main]\naddress = \"{addr}\"\n\
-         [pools.full]\nservers = [\"{}\"]\n\
+    let mut silent = Scripted::new();
+    let proxy = Proxy::routed(&format!(
+        "[pools.full]\nservers = [\"{}\"]\n\
          [pools.silent]\nservers = [\"{}\"]\nread_timeout = \"10s\"\n\
          [routes]\ndefault = {{ prefix = {{ \"s:\" = \"silent\" }}, default = \"full\" }}\n\
          [limits]\nclient_bytes_pause = \"256k\"\nclient_bytes_max = \"1m\"\n",
         full.addr, silent.addr
-    );
-    let _keyway = Keyway::start(KEYWAY, &config);
-    let mut silent = silent;
+    ));
     silent.accept();
-    let (mut greedy, mut modest) = (Client::tcp(addr), Client::tcp(addr));
+    let (mut greedy, mut modest) = (proxy.client(), proxy.client());
     modest.send("get big s:1\r\n");
     silent.expect("get s:1\r\n");
     greedy.send("get big s:1\r\n".repeat(24));
