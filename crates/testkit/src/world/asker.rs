@@ -58,6 +58,8 @@ pub struct Manner {
     pub is_quiet: bool,
     /// Values that only this client writes must be the last ones it wrote.
     pub is_ordered: bool,
+    /// Uses transactions and blocking commands, where the protocol has them.
+    pub has_sessions: bool,
     /// Leaves in the middle once in so many receptions; 0 is never.
     pub departs_once_in: usize,
     /// Stops reading for a while once in so many receptions; 0 is never.

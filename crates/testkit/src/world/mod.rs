@@ -6,6 +6,8 @@
 
 pub mod asker;
 pub mod memcached;
+pub mod redis;
+pub mod redis_asker;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -13,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyway_engine::sim::{Faults, Incident, Script, Wire, World};
+use keyway_engine::sim::{Faults, Incident, Script, World};
 use keyway_engine::{Address, Sender, mailbox};
 use keyway_proxy::config::{self, Config, RouteKind};
 use keyway_proxy::local::{Facts, Settings, Shared};
@@ -24,6 +26,7 @@ use keyway_store::{Options, Store};
 use crate::random::Random;
 use asker::{Asker, Findings, Manner};
 use memcached::{Input, Memcached};
+use redis_asker::RedisAsker;
 
 /// What a world is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,15 @@ pub enum Kind {
     Wild,
     /// Servers repeat, drop and mislabel replies: a wrong value must never get through.
     Lying,
+}
+
+/// What everybody in a world speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// memcached's text protocol.
+    Memcached,
+    /// RESP. Nobody lies in it: its replies carry nothing that would show.
+    Redis,
 }
 
 /// How a world ended.
@@ -57,6 +69,7 @@ const LIFE: u64 = 36_000 * SECOND;
 
 /// A proxy in its world.
 struct Scene {
+    speech: Speech,
     world: World,
     random: Random,
     workers: Vec<(Worker, Sender<Mail>)>,
@@ -67,10 +80,15 @@ struct Scene {
     events: std::sync::mpsc::Receiver<(usize, events::Event)>,
 }
 
-/// Lives through one world. Panics with kind and seed when something is wrong.
+/// Lives through one world of memcached. Panics with kind and seed when something is wrong.
 pub fn run(kind: Kind, seed: u64) -> Report {
-    let told = Told(kind, seed);
-    let mut scene = Scene::new(kind, seed);
+    run_in(Speech::Memcached, kind, seed)
+}
+
+/// Lives through one world. Panics with kind and seed when something is wrong.
+pub fn run_in(speech: Speech, kind: Kind, seed: u64) -> Report {
+    let told = Told(speech, kind, seed);
+    let mut scene = Scene::new(speech, kind, seed);
     scene.live(kind);
     scene.finish(kind);
     let report = scene.report();
@@ -79,12 +97,12 @@ pub fn run(kind: Kind, seed: u64) -> Report {
 }
 
 /// Says which world it was when something panics.
-struct Told(Kind, u64);
+struct Told(Speech, Kind, u64);
 
 impl Drop for Told {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("in the world of kind {:?} and seed {}", self.0, self.1);
+            eprintln!("in the world of {:?}, kind {:?} and seed {}", self.0, self.1, self.2);
         }
     }
 }
@@ -106,15 +124,13 @@ const BACKENDS: usize = 4;
 const RELOADS: u64 = 60;
 
 impl Scene {
-    fn new(kind: Kind, seed: u64) -> Scene {
+    fn new(speech: Speech, kind: Kind, seed: u64) -> Scene {
         let mut random = Random::new(seed);
         let world = World::new(seed, faults(kind, &mut random));
         for n in 0..BACKENDS {
-            let store = Rc::new(RefCell::new(Memcached::default()));
-            let lies = kind == Kind::Lying;
-            world.serve(backend(n), move || server(Rc::clone(&store), lies));
+            serve(&world, n, speech, kind == Kind::Lying);
         }
-        let config = configuration(kind, &mut random);
+        let config = configuration(speech, kind, &mut random);
         let registry = Registry::new(config.workers);
         let store = Arc::new(Store::new(Options::new(8 << 20)));
         let facts = Box::new(Facts::default);
@@ -141,6 +157,7 @@ impl Scene {
         });
         let workers = workers.collect();
         Scene {
+            speech,
             world,
             random,
             workers,
@@ -189,15 +206,24 @@ impl Scene {
 
     fn client(&mut self, id: usize, manner: Manner) {
         let seed = self.random.bits();
-        let mut asker = Asker::new(id, seed, manner, Rc::clone(&self.findings));
-        let script = move |incident: Incident<'_>, wire: &mut Wire| asker.incident(incident, wire);
-        self.world.client(&listener(), Box::new(script));
+        let findings = Rc::clone(&self.findings);
+        let script: Script = match self.speech {
+            Speech::Memcached => {
+                let mut asker = Asker::new(id, seed, manner, findings);
+                Box::new(move |incident, wire| asker.incident(incident, wire))
+            }
+            Speech::Redis => {
+                let mut asker = RedisAsker::new(id, seed, manner, findings);
+                Box::new(move |incident, wire| asker.incident(incident, wire))
+            }
+        };
+        self.world.client(&listener(), script);
     }
 
     /// Changes something about the configuration and tells all workers.
     fn reload(&mut self) {
         let mut config = self.config.clone();
-        vary(Kind::Reloading, &mut config, &mut self.random);
+        vary(self.speech, Kind::Reloading, &mut config, &mut self.random);
         self.generation += 1;
         let number = self.generation;
         let generation = Arc::new(Generation { number, config, listener_keys: vec![0] });
@@ -259,6 +285,11 @@ impl Scene {
     }
 }
 
+/// Whether a route asks more than one server, maybe.
+fn is_policy(kind: &RouteKind) -> bool {
+    !matches!(kind, RouteKind::Pool(_) | RouteKind::Prefix { .. })
+}
+
 /// Whether no request may fail.
 fn is_calm(kind: Kind) -> bool {
     matches!(kind, Kind::Rough | Kind::Reloading)
@@ -289,17 +320,21 @@ fn manner(kind: Kind, config: &Config, random: &mut Random) -> Manner {
         is_classic: kind == Kind::Lying,
         is_quiet: !is_limited && matches!(kind, Kind::Rough | Kind::Reloading) && random.once_in(2),
         is_ordered: is_calm && is_pool && link.connections == 1 && link.large_lanes_max == 0,
+        has_sessions: !is_policy(&config.routes[0].kind) || kind == Kind::Wild,
         departs_once_in: if random.once_in(2) { 60 } else { 0 },
         pauses_once_in: if random.once_in(2) { 20 } else { 0 },
     }
 }
 
-fn configuration(kind: Kind, random: &mut Random) -> Config {
+fn configuration(speech: Speech, kind: Kind, random: &mut Random) -> Config {
     let mut config = Config::embedded(address(1), 1 + random.below(2));
-    config.pools = vec![pool(kind, "one", 0, random), pool(kind, "two", 1, random)];
+    if speech == Speech::Redis {
+        config.listeners[0].protocol = config::Protocol::Redis;
+    }
+    config.pools = vec![pool(speech, kind, "one", 0, random), pool(speech, kind, "two", 1, random)];
     config.routes = vec![config::Route { name: "main".into(), kind: RouteKind::Pool(0) }];
     if kind != Kind::Rough || random.once_in(3) {
-        vary(kind, &mut config, random);
+        vary(speech, kind, &mut config, random);
     }
     if kind == Kind::Lying {
         // A policy may turn a lie into a miss of another child; one pool keeps the oracle simple.
@@ -315,7 +350,13 @@ fn configuration(kind: Kind, random: &mut Random) -> Config {
     config
 }
 
-fn pool(kind: Kind, name: &str, offset: usize, random: &mut Random) -> config::Pool {
+fn pool(
+    speech: Speech,
+    kind: Kind,
+    name: &str,
+    offset: usize,
+    random: &mut Random,
+) -> config::Pool {
     let count = 1 + random.below(3);
     let backends = (0..count).map(|n| {
         let SocketAddr::V4(addr) = address(100 + (n + offset) % BACKENDS) else {
@@ -341,21 +382,43 @@ fn pool(kind: Kind, name: &str, offset: usize, random: &mut Random) -> config::P
             large_lanes_max: random.below(3),
             // Simulated readers may take some bytes every 20 ms: a rough network is no failure.
             read_timeout: Duration::from_secs(if is_calm(kind) { 1000 } else { 5 }),
-            ..config::Link::default()
+            ..link(speech, kind, random)
         },
         ejection: None,
     }
 }
 
+/// What is particular to Redis servers: how connections to them begin, and how many there may be.
+fn link(speech: Speech, kind: Kind, random: &mut Random) -> config::Link {
+    if speech == Speech::Memcached {
+        return config::Link::default();
+    }
+    config::Link {
+        protocol: config::LinkProtocol::Redis(config::RedisLogin {
+            database: random.below(2) as u32,
+            ..config::RedisLogin::default()
+        }),
+        on_demand: random.once_in(2),
+        handshake: random.once_in(2),
+        timeout_each: random.once_in(2),
+        sessions_max: if is_calm(kind) { 256 } else { 1 + random.below(4) },
+        ..config::Link::default()
+    }
+}
+
 /// Another configuration of the same world: pools lose and gain servers, routes become policies.
-fn vary(kind: Kind, config: &mut Config, random: &mut Random) {
+fn vary(speech: Speech, kind: Kind, config: &mut Config, random: &mut Random) {
+    let offset = random.below(BACKENDS);
     config.pools =
-        vec![pool(kind, "one", random.below(BACKENDS), random), pool(kind, "two", 1, random)];
+        vec![pool(speech, kind, "one", offset, random), pool(speech, kind, "two", 1, random)];
     let named = |name: &str, kind| config::Route { name: name.into(), kind };
     let children = vec![1, 2];
     let on = config::FailoverOn { errors: true, misses: random.once_in(2) };
     let prefix = |p: &str| p.as_bytes().to_vec();
+    // A client whose requests depend on each other needs a way that leads straight to a server.
+    let is_plain = speech == Speech::Redis && kind == Kind::Reloading;
     let first = match random.below(5) {
+        0..3 if is_plain => RouteKind::Pool(random.below(2)),
         0 => RouteKind::Failover { children, on, budget_percent: None },
         1 => RouteKind::AllSync { children },
         2 => RouteKind::AllFastest { children },
@@ -372,7 +435,21 @@ fn vary(kind: Kind, config: &mut Config, random: &mut Random) {
     ];
 }
 
-/// The script of one connection to a simulated server.
+/// Starts a simulated server.
+fn serve(world: &World, n: usize, speech: Speech, lies: bool) {
+    match speech {
+        Speech::Memcached => {
+            let store = Rc::new(RefCell::new(Memcached::default()));
+            world.serve(backend(n), move || server(Rc::clone(&store), lies));
+        }
+        Speech::Redis => {
+            let store = Rc::new(RefCell::new(redis::Redis::default()));
+            world.serve(backend(n), move || redis::connection(Rc::clone(&store)));
+        }
+    }
+}
+
+/// The script of one connection to a simulated memcached.
 fn server(store: Rc<RefCell<Memcached>>, lies: bool) -> Script {
     let mut input = Input::default();
     Box::new(move |incident, wire| {
@@ -399,6 +476,6 @@ fn renamed(mut reply: Vec<u8>) -> Vec<u8> {
 }
 
 /// Runs the seeds of one kind, stopping at the first that is wrong.
-pub fn run_all(kind: Kind, seeds: impl Iterator<Item = u64>) -> Vec<Report> {
-    seeds.map(|seed| run(kind, seed)).collect()
+pub fn run_all(speech: Speech, kind: Kind, seeds: impl Iterator<Item = u64>) -> Vec<Report> {
+    seeds.map(|seed| run_in(speech, kind, seed)).collect()
 }
