@@ -7,6 +7,8 @@ use std::path::Path;
 
 #[path = "../../../fuzz/protocol.rs"]
 mod protocol;
+#[path = "../../../fuzz/redis.rs"]
+mod redis;
 #[path = "../../../fuzz/smoke.rs"]
 mod smoke;
 
@@ -79,4 +81,64 @@ fn binary() {
 #[test]
 fn resp() {
     run("resp", protocol::resp);
+}
+
+/// Pieces of requests and replies of Redis.
+const REDIS_DICTIONARY: &[&[u8]] = &[
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b"*1\r\n",
+    b"*2\r\n",
+    b"*3\r\n",
+    b"*-1\r\n",
+    b"*0\r\n",
+    b"$-1\r\n",
+    b"$0\r\n\r\n",
+    b"$1\r\na\r\n",
+    b"$3\r\nGET\r\n",
+    b"$4\r\nEVAL\r\n",
+    b"$1\r\n2\r\n",
+    b"$",
+    b"*",
+    b"\"",
+    b"'",
+    b"\\x41",
+    b"\\",
+    b" ",
+    b"\0",
+    b"GET k\r\n",
+    b"STORE",
+    b"STREAMS",
+    b"KEYS",
+    b"%1\r\n",
+    b"~2\r\n",
+    b">1\r\n",
+    b"|1\r\n",
+    b"_\r\n",
+    b"#t\r\n",
+    b",1.5\r\n",
+    b"(12\r\n",
+    b"=5\r\ntxt:a\r\n",
+    b"!3\r\nERR\r\n",
+    b":1\r\n",
+    b"+OK\r\n",
+    b"-ERR x\r\n",
+    b"0",
+    b"1",
+    b"9",
+    b"-",
+    b"99999999999",
+];
+
+#[test]
+fn redis_requests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    smoke::run(&root, "redis_requests", 4000, REDIS_DICTIONARY, redis::requests);
+}
+
+#[test]
+fn redis_replies() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    smoke::run(&root, "redis_replies", 4000, REDIS_DICTIONARY, redis::replies);
 }

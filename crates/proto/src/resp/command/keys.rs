@@ -83,7 +83,11 @@ fn groups(request: &Request<'_>) -> Option<[Group; GROUPS_MAX]> {
         *group = group_of(request, spec).unwrap_or_default();
     }
     match command.verb {
-        Verb::Sort => groups[1] = sort_store(request),
+        Verb::Sort => {
+            // The third specification only says what becomes of the key, not where it is.
+            let flags = command.keys.get(2).map_or(KeyFlags::OVERWRITE, |spec| spec.flags);
+            groups[1] = sort_store(request, flags);
+        }
         Verb::Migrate => migrate(request, &mut groups),
         _ => {}
     }
@@ -136,7 +140,7 @@ fn keyword_at(request: &Request<'_>, keyword: &str, from: i8) -> Option<u32> {
 }
 
 /// The key behind SORT's last `STORE`, which may stand anywhere among the options.
-fn sort_store(request: &Request<'_>) -> Group {
+fn sort_store(request: &Request<'_>, flags: KeyFlags) -> Group {
     let mut group = Group::default();
     let mut option_at = 2;
     for (at, argument) in (0u32..).zip(request.arguments()) {
@@ -145,7 +149,7 @@ fn sort_store(request: &Request<'_>) -> Group {
         }
         option_at = at + 1 + sort_option_arguments(argument.bytes);
         if argument.bytes.eq_ignore_ascii_case(b"STORE") {
-            group = Group { next: at + 1, last: at + 1, step: 1, flags: KeyFlags::OVERWRITE };
+            group = Group { next: at + 1, last: at + 1, step: 1, flags };
         }
     }
     group
