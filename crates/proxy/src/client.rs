@@ -178,6 +178,11 @@ impl Client {
         self.owed < self.window
     }
 
+    /// Whether it waits for messages, which may be rare.
+    pub(crate) fn is_subscribed(&self) -> bool {
+        self.redis.as_ref().is_some_and(|redis| redis.subscriber.is_some())
+    }
+
     /// Keeps bytes that are not a whole request yet.
     pub(crate) fn keep(&mut self, bytes: &[u8]) {
         self.partial.extend_from_slice(bytes);

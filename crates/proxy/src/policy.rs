@@ -233,7 +233,10 @@ impl Worker {
         run.legs.push(Leg { exchange: Some(leg), outcome: None, reply: Vec::new() });
         match target {
             Target::Route(route) => self.dispatch(leg, &routes, route, request),
-            Target::Backend(backend) => self.forward(leg, backend, request),
+            Target::Backend(backend) => match request {
+                Request::Redis(redis) => self.forward_redis(leg, backend, redis),
+                Request::Text(_) => self.forward(leg, backend, request),
+            },
             Target::Store => self.dispatch_to_store(leg, request),
         }
     }

@@ -103,6 +103,8 @@ pub(crate) struct Listener {
     pub root: RouteId,
     /// Everything on this listener is answered by the embedded store.
     pub is_store: bool,
+    /// How many backends its routes lead to.
+    pub backends: usize,
     /// The database of the Redis servers behind it.
     pub database: u32,
     /// What is counted of its clients.
@@ -479,6 +481,7 @@ impl Worker {
             .clients
             .iter()
             .filter(|(_, client)| client.seen < limit && client.owed == 0)
+            .filter(|(_, client)| !client.is_subscribed())
             .filter(|(_, client)| self.engine.unsent(client.conn) == 0)
             .map(|(id, _)| id)
             .collect();
@@ -630,11 +633,12 @@ impl Listener {
         let mut pools = Vec::new();
         routes.table.pools_from(root, &mut pools);
         let protocol = pools.first().map(|pool| &routes.pools[*pool].config.link.protocol);
+        let backends = pools.iter().map(|pool| routes.pools[*pool].backends.len()).sum();
         let database = match protocol {
             Some(config::LinkProtocol::Redis(login)) => login.database,
             _ => 0,
         };
-        Listener { routes, config, root, is_store, database, counters, fronts }
+        Listener { routes, config, root, is_store, backends, database, counters, fronts }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::local;
 use crate::redis::answers::{self, Outcome};
 use crate::redis::dispatch::{CROSSED, NO_KEY};
 use crate::redis::everywhere::Whole;
-use crate::redis::session::Transaction;
+use crate::redis::session::SessionStep;
 use crate::redis::{Pinned, Redis, again};
 use crate::worker::{Listener, Worker};
 use keyway_proto::memcached::{ReplyKind, Verb};
@@ -28,6 +28,9 @@ const NO_FLUSH: &[u8] =
     b"-ERR flushing is not allowed on this listener; add \"flush\" to its `allow`\r\n";
 /// A request that is larger than the limit.
 const TOO_LARGE: &[u8] = b"-ERR Protocol error: request is larger than request_bytes_max\r\n";
+/// What concerns more servers than a transaction has.
+const NOT_ON_ONE: &[u8] =
+    b"-ERR this command concerns all servers of the pool and cannot be in a transaction\r\n";
 /// What a transaction cannot contain.
 const NOT_IN_MULTI: &[u8] = b"-ERR Command not allowed inside a transaction\r\n";
 
@@ -105,17 +108,21 @@ impl Worker {
         let bytes = request.bytes.len();
         let client = self.clients.get_mut(id).expect("consume found the client");
         let redis = client.redis.as_deref_mut().expect("a client that speaks RESP has this");
+        let kind = request.command.map(|command| command.kind);
+        let is_ordinary = matches!(kind, Some(Kind::Keyed | Kind::Split));
+        if client.owed > 0 && !is_ordinary && changes_connection(redis, request, kind) {
+            client.state.blocked = true;
+            return Step::Blocked;
+        }
         let is_muted = redis.session.begin_request();
         let is_resp3 = redis.session.is_resp3();
         let in_multi = redis.pinned.as_ref().is_some_and(|pinned| pinned.in_multi);
-        let kind = request.command.map(|command| command.kind);
         if redis.subscriber.is_some()
             && !is_resp3
-            && let Some(step) = self.from_subscriber(id, request, kind)
+            && let Some(step) = self.for_subscriber(id, request, kind)
         {
             return step;
         }
-        let is_ordinary = matches!(kind, Some(Kind::Keyed | Kind::Split));
         if in_multi {
             return self.queue_in_multi(id, listener, request, kind);
         }
@@ -143,7 +150,7 @@ impl Worker {
     }
 
     /// What a client that is subscribed in RESP2 says. `None` when the request takes its usual way.
-    fn from_subscriber(
+    fn for_subscriber(
         &mut self,
         id: ClientId,
         request: resp::Request<'_>,
@@ -289,7 +296,7 @@ impl Worker {
                 return Some(self.subscribe(id, place.unwrap_or(None), request));
             }
             Some(Kind::Transaction) => {
-                let step = Transaction::of(request)?;
+                let step = SessionStep::of(request)?;
                 let place = self.session_place(listener, asked.class, request);
                 let exchange = self.open(id, listener, listener.root, asked);
                 match place {
@@ -313,7 +320,9 @@ impl Worker {
             Some(Kind::Sweep) => {
                 let whole = Whole::of(request)?;
                 let exchange = self.open(id, listener, listener.root, asked);
-                if asked.class == CommandClass::Delete && !listener.config.allow.flush {
+                if request.subcommand().is_some_and(answers::is_flush)
+                    && !listener.config.allow.flush
+                {
                     self.emit(exchange, ReplyKind::ServerError, NO_FLUSH, None, true);
                 } else {
                     self.ask_everywhere(exchange, listener, request, whole);
@@ -353,14 +362,18 @@ impl Worker {
                 return Step::Took(request.bytes.len());
             }
         }
-        if let Some(step) = Transaction::of(request) {
+        if let Some(step) = SessionStep::of(request) {
             let exchange = self.open(id, listener, listener.root, asked);
             let place = self.pinned(id).and_then(|pinned| pinned.place);
             let place = place.map(|(backend, _)| backend);
             self.transaction(exchange, id, step, place, request);
-        } else if matches!(kind, Some(Kind::Subscribe | Kind::Refused)) {
+        } else if !answers::may_be_queued(&request, listener.database, listener.config.allow.flush)
+        {
             self.spoil(id);
             self.reply_now(id, listener, asked, NOT_IN_MULTI);
+        } else if kind == Some(Kind::Sweep) && listener.backends > 1 {
+            self.spoil(id);
+            self.reply_now(id, listener, asked, NOT_ON_ONE);
         } else {
             let place = self.session_place(listener, class, request);
             let exchange = self.open(id, listener, listener.root, asked);
@@ -498,6 +511,22 @@ impl Redis {
             is_blocked: false,
             pushes: Vec::new(),
         }
+    }
+}
+
+/// Whether a request changes which connection the client's commands take: it waits until nothing
+/// is owed to the client, or what follows could overtake what came before.
+fn changes_connection(redis: &Redis, request: resp::Request<'_>, kind: Option<Kind>) -> bool {
+    let is_tied = redis.pinned.is_some();
+    match kind {
+        Some(Kind::Transaction | Kind::Blocking | Kind::BlockingOption) => !is_tied,
+        Some(Kind::Subscribe) => !redis.session.is_resp3(),
+        Some(Kind::Local) => match request.verb() {
+            Some(RedisVerb::Hello | RedisVerb::Reset) => true,
+            Some(RedisVerb::Client) => request.first.eq_ignore_ascii_case(b"TRACKING"),
+            _ => false,
+        },
+        _ => false,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Clients that speak RESP: what is known of them, and the way of their requests.
 //!
 //! The way is that of memcached's requests (`worker`, `forward`, `settle`), entered by `intake`.
-//! What RESP adds has a file each: several keys (`split`), whole pools (`everywhere`), sessions on a
-//! connection of their own (`session`, `pubsub`), and what is answered here (`answers`).
+//! What RESP adds has a file each: several keys (`split`), whole pools (`everywhere`), sessions on
+//! a connection of their own (`session`, `pubsub`), and what is answered here (`answers`).
 
 pub(crate) mod answers;
 mod dispatch;

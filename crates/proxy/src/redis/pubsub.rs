@@ -33,11 +33,6 @@ impl Worker {
         let Some(client) = self.clients.get_mut(id) else { return Step::Closed };
         let Some(redis) = client.redis.as_deref_mut() else { return Step::Closed };
         let is_resp3 = redis.session.is_resp3();
-        if client.owed > 0 && !is_resp3 {
-            // Its confirmation would come among older replies.
-            client.state.blocked = true;
-            return Step::Blocked;
-        }
         let link = match &redis.subscriber {
             Some(subscriber) => subscriber.link,
             None => match self.open_subscriber(id, place, is_resp3) {

@@ -29,7 +29,7 @@ const NO_SERVER: &[u8] =
 
 /// What a command means for its client's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transaction {
+pub(crate) enum SessionStep {
     Multi,
     Exec,
     Discard,
@@ -37,15 +37,15 @@ pub(crate) enum Transaction {
     Unwatch,
 }
 
-impl Transaction {
+impl SessionStep {
     /// The part that a command has in transactions.
-    pub fn of(request: resp::Request<'_>) -> Option<Transaction> {
+    pub fn of(request: resp::Request<'_>) -> Option<SessionStep> {
         Some(match request.verb()? {
-            Verb::Multi => Transaction::Multi,
-            Verb::Exec => Transaction::Exec,
-            Verb::Discard => Transaction::Discard,
-            Verb::Watch => Transaction::Watch,
-            Verb::Unwatch => Transaction::Unwatch,
+            Verb::Multi => SessionStep::Multi,
+            Verb::Exec => SessionStep::Exec,
+            Verb::Discard => SessionStep::Discard,
+            Verb::Watch => SessionStep::Watch,
+            Verb::Unwatch => SessionStep::Unwatch,
             _ => return None,
         })
     }
@@ -208,7 +208,7 @@ impl Worker {
         &mut self,
         id: ExchangeId,
         client_id: ClientId,
-        step: Transaction,
+        step: SessionStep,
         place: Option<BackendId>,
         request: resp::Request<'_>,
     ) {
@@ -217,26 +217,26 @@ impl Worker {
         let pinned = redis.pinned.get_or_insert_default();
         let link = pinned.place.map(|(_, link)| link);
         let local: &[u8] = match step {
-            Transaction::Multi if pinned.in_multi => b"-ERR MULTI calls can not be nested\r\n",
-            Transaction::Multi => {
+            SessionStep::Multi if pinned.in_multi => b"-ERR MULTI calls can not be nested\r\n",
+            SessionStep::Multi => {
                 pinned.in_multi = true;
                 OK
             }
-            Transaction::Watch if pinned.in_multi => b"-ERR WATCH inside MULTI is not allowed\r\n",
-            Transaction::Watch => {
+            SessionStep::Watch if pinned.in_multi => b"-ERR WATCH inside MULTI is not allowed\r\n",
+            SessionStep::Watch => {
                 return self.watch(id, client_id, place, request);
             }
-            Transaction::Unwatch if pinned.in_multi => {
+            SessionStep::Unwatch if pinned.in_multi => {
                 return self.in_transaction(id, client_id, place, request);
             }
-            Transaction::Unwatch => {
+            SessionStep::Unwatch => {
                 pinned.is_watching = false;
                 pinned.is_dirty = false;
                 OK
             }
-            Transaction::Exec if !pinned.in_multi => b"-ERR EXEC without MULTI\r\n",
-            Transaction::Discard if !pinned.in_multi => b"-ERR DISCARD without MULTI\r\n",
-            Transaction::Exec | Transaction::Discard => {
+            SessionStep::Exec if !pinned.in_multi => b"-ERR EXEC without MULTI\r\n",
+            SessionStep::Discard if !pinned.in_multi => b"-ERR DISCARD without MULTI\r\n",
+            SessionStep::Exec | SessionStep::Discard => {
                 return self.end_transaction(id, client_id, step, request);
             }
         };
@@ -244,6 +244,9 @@ impl Worker {
         match link {
             // The server is known: it keeps its own account.
             Some(link) if !local.starts_with(b"-") => {
+                if is_over {
+                    self.hold_behind(id, client_id);
+                }
                 self.forward_on(id, link, Request::Redis(request));
             }
             _ => {
@@ -284,7 +287,7 @@ impl Worker {
         &mut self,
         id: ExchangeId,
         client_id: ClientId,
-        step: Transaction,
+        step: SessionStep,
         request: resp::Request<'_>,
     ) {
         let Some(pinned) = self.pinned(client_id) else { return };
@@ -293,7 +296,8 @@ impl Worker {
         pinned.is_watching = false;
         pinned.is_dirty = false;
         match place {
-            Some((_, link)) if !is_dirty || step == Transaction::Discard => {
+            Some((_, link)) if !is_dirty || step == SessionStep::Discard => {
+                self.hold_behind(id, client_id);
                 self.forward_on(id, link, Request::Redis(request));
             }
             Some((_, link)) => {
@@ -304,7 +308,7 @@ impl Worker {
             None => {
                 self.forget_pin(client_id);
                 let (kind, reply): (_, &[u8]) = match step {
-                    _ if step == Transaction::Discard => (ReplyKind::Ok, OK),
+                    _ if step == SessionStep::Discard => (ReplyKind::Ok, OK),
                     _ if is_dirty => (ReplyKind::ServerError, ABORTED),
                     // Nothing was queued: there is nobody to ask.
                     _ => (ReplyKind::Ok, b"*0\r\n"),
@@ -374,6 +378,14 @@ impl Worker {
         }
     }
 
+    /// Nothing of the client is begun before this exchange is over: on another connection it could
+    /// overtake it.
+    fn hold_behind(&mut self, id: ExchangeId, client_id: ClientId) {
+        if let Some(client) = self.clients.get_mut(client_id) {
+            client.on_lane = Some(id);
+        }
+    }
+
     fn refuse(&mut self, id: ExchangeId, refusal: Refusal) {
         match refusal {
             Refusal::Line(line) => self.emit(id, ReplyKind::ServerError, line, None, true),
@@ -397,11 +409,10 @@ impl Worker {
                 if let Some(link) = self.links.get_mut(link) {
                     link.is_patient = true;
                 }
-                if let Some(client) = self.clients.get_mut(client_id) {
-                    client.on_lane = Some(id);
-                    if let Some(redis) = client.redis.as_deref_mut() {
-                        redis.is_blocked = true;
-                    }
+                self.hold_behind(id, client_id);
+                let client = self.clients.get_mut(client_id);
+                if let Some(redis) = client.and_then(|client| client.redis.as_deref_mut()) {
+                    redis.is_blocked = true;
                 }
                 self.forward_on(id, link, Request::Redis(request));
             }
