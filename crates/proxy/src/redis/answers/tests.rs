@@ -449,6 +449,23 @@ fn transactions_cannot_change_the_connection_they_run_on() {
 }
 
 #[test]
+fn the_manual_names_every_command_of_twemproxy_and_every_answer() {
+    let manual = include_str!("../../../../../docs/nutcracker.md");
+    let section = manual.split("\n## ").find(|text| text.starts_with("Commands\n"));
+    let section = section.expect("the manual has a section about commands");
+    for command in COMMANDS.iter().filter(|command| command.nutcracker.is_some()) {
+        let name = format!("`{}`", command.name.to_ascii_uppercase());
+        assert!(section.contains(&name), "docs/nutcracker.md does not name {name}");
+    }
+    let manual = include_str!("../../../../../docs/redis.md");
+    let is_mine = |command: &&Command| matches!(command.kind, Kind::Local | Kind::Refused);
+    for command in COMMANDS.iter().filter(is_mine) {
+        let name = command.name.to_ascii_uppercase();
+        assert!(manual.contains(&format!("`{name}")), "docs/redis.md does not name {name}");
+    }
+}
+
+#[test]
 fn documentation_is_made_from_the_table() {
     let mut alone = Alone::new();
     let mget = alone.ask("command docs mget");
