@@ -293,7 +293,8 @@ impl Worker {
         match kind {
             Some(Kind::Subscribe) => {
                 let place = self.session_place(listener, asked.class, request);
-                return Some(self.subscribe(id, place.unwrap_or(None), request));
+                let place = place.unwrap_or(None);
+                return Some(self.subscribe(id, listener, place, request, asked));
             }
             Some(Kind::Transaction) => {
                 let step = SessionStep::of(request)?;

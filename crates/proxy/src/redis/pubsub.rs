@@ -8,12 +8,13 @@
 
 use crate::backend::BackendId;
 use crate::client::ClientId;
-use crate::exchange::Failure;
+use crate::exchange::{Asked, Failure};
+use crate::forward::Request;
 use crate::intake::Step;
 use crate::link::{LinkId, Phase};
-use crate::redis::Subscriber;
+use crate::redis::{Subscriber, again};
 use crate::replies::Next;
-use crate::worker::Worker;
+use crate::worker::{Listener, Worker};
 use keyway_proto::resp;
 
 /// Asks a server in words that come back: as a plain bulk when nothing is subscribed any more, as
@@ -27,8 +28,10 @@ impl Worker {
     pub(crate) fn subscribe(
         &mut self,
         id: ClientId,
+        listener: &Listener,
         place: Option<BackendId>,
         request: resp::Request<'_>,
+        asked: Asked,
     ) -> Step {
         let Some(client) = self.clients.get_mut(id) else { return Step::Closed };
         let Some(redis) = client.redis.as_deref_mut() else { return Step::Closed };
@@ -45,6 +48,13 @@ impl Worker {
             },
         };
         self.send_to_subscription(link, request);
+        if is_resp3 && self.links.contains(link) {
+            // The client's other commands take another connection: they wait until the server has
+            // carried this one out.
+            let exchange = self.open(id, listener, listener.root, Asked { noreply: true, ..asked });
+            self.hold_behind(exchange, id);
+            self.forward_on(exchange, link, Request::Redis(again(QUESTION)));
+        }
         Step::Took(request.bytes.len())
     }
 

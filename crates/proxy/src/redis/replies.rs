@@ -40,7 +40,9 @@ impl Worker {
         };
         let kind = link.follow.kind();
         let was_begun = std::mem::take(&mut link.is_begun);
-        if link.is_subscribed || kind == Some(Kind::Push) {
+        // In RESP3 messages are pushes, and what is owed is no push.
+        let is_message = link.is_subscribed && (!link.is_resp3 || link.pending.is_empty());
+        if is_message || kind == Some(Kind::Push) {
             return self.read_push(id, &there[..used], used);
         }
         let is_error = kind == Some(Kind::Error);

@@ -380,7 +380,7 @@ impl Worker {
 
     /// Nothing of the client is begun before this exchange is over: on another connection it could
     /// overtake it.
-    fn hold_behind(&mut self, id: ExchangeId, client_id: ClientId) {
+    pub(crate) fn hold_behind(&mut self, id: ExchangeId, client_id: ClientId) {
         if let Some(client) = self.clients.get_mut(client_id) {
             client.on_lane = Some(id);
         }
