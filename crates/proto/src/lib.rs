@@ -1,4 +1,4 @@
-//! Cache protocols as bytes: memcached (classic, meta, the binary header) and the basics of RESP.
+//! Cache protocols as bytes: memcached (classic, meta, the binary header) and Redis' RESP.
 //!
 //! Every function looks at bytes that the caller holds and answers with slices of them. Nothing
 //! here allocates, keeps state between calls, logs or does I/O. Any input, however hostile, gets
@@ -16,8 +16,9 @@
 //! * [`memcached::limit`] and [`memcached::text`] hold memcached's numbers and its fixed replies.
 //!   Store listeners and proxied listeners differ in some: [`memcached::LineLimits`] has both.
 //! * [`memcached::render`], [`number::Decimal`] and [`base64`] write what has a bounded length.
-//! * [`memcached::binary`] is the header of the binary protocol, [`resp`] what a client of a
-//!   Redis-like server needs to send commands and to follow replies.
+//! * [`memcached::binary`] is the header of the binary protocol.
+//! * [`resp::request::cut`] takes one Redis request off the front, [`resp::reply::Follow`] follows
+//!   replies while they arrive, [`resp::command`] has the facts about every command.
 //!
 //! # What holds
 //!

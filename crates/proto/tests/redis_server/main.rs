@@ -1,10 +1,11 @@
-//! The command table and the request reader against an installed redis-server 7.0.
+//! The command table and the readers of requests and replies against redis-server 7.0.
 //!
 //! Where there is none the tests say so and pass: the table is data that does not change.
 
 mod facts;
 mod grammar;
 mod keys;
+mod replies;
 mod server;
 
 /// Starts a server, or leaves the test.

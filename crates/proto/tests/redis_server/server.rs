@@ -28,7 +28,17 @@ impl Server {
         let folder = std::env::temp_dir().join(format!("kw-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("the folder for temporary files is writable");
         let child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket", "s", "--dir"])
+            .args([
+                "--enable-debug-command",
+                "yes",
+                "--port",
+                "0",
+                "--save",
+                "",
+                "--unixsocket",
+                "s",
+                "--dir",
+            ])
             .arg(&folder)
             .current_dir(&folder)
             .stdout(Stdio::null())
@@ -89,6 +99,20 @@ impl Peer {
             Err(error) if error.kind() == ErrorKind::ConnectionReset => answer,
             Err(error) => panic!("redis-server closes: {error}"),
         }
+    }
+
+    /// Sends `bytes` and returns all that the server says until it has said `end`.
+    pub fn exchange_slowly(mut self, bytes: &[u8], end: &[u8]) -> Vec<u8> {
+        self.send(bytes);
+        let mut answer = Vec::new();
+        let mut more = [0; 64 * 1024];
+        while !answer.ends_with(end) {
+            match self.stream.read(&mut more) {
+                Ok(count @ 1..) => answer.extend_from_slice(&more[..count]),
+                other => panic!("redis-server says everything: {other:?}"),
+            }
+        }
+        answer
     }
 
     /// The next reply; `None` when the server has closed instead.
