@@ -4,11 +4,13 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
 
-use keyway_proxy::config::{Config, RouteId, RouteKind};
+use keyway_proxy::config::{Compat, Config, RouteId, RouteKind};
 
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::nutcracker::{self, Options, argv};
 use crate::{check, load_native, memcached, to_json, to_text};
 
 /// Reads `data` as a native file: what loads is sound, what does not says why.
@@ -35,6 +37,61 @@ pub fn native(data: &[u8]) {
     }
     assert_eq!(to_text(text, &findings, true).is_empty(), findings.is_empty());
     assert!(to_json(&findings).starts_with('['));
+}
+
+/// Reads `data` as nutcracker's file, and as its command line with arguments separated by NUL bytes.
+///
+/// What loads is sound, and what it is converted to loads to the same, apart from what a comment
+/// says.
+pub fn nutcracker(data: &[u8]) {
+    let resolver = |host: &str| match host.parse() {
+        Ok(ip) => Ok(vec![SocketAddr::new(ip, 0)]),
+        Err(_) => Err(io::Error::other("no names here")),
+    };
+    let options = Options { workers: 1, compat: Compat::Strict, resolver: &resolver };
+    let text = String::from_utf8_lossy(data);
+    match nutcracker::load("f", data, options) {
+        Ok(loaded) => {
+            assert_sound(&loaded.config);
+            assert!(loaded.warnings.iter().all(|it| it.severity == Severity::Warning));
+            match nutcracker::convert("f", data, options) {
+                Ok(converted) => assert_converted(&loaded.config, &converted.toml),
+                Err(refused) => assert!(!refused.findings.is_empty()),
+            }
+        }
+        Err(refused) => {
+            assert!(refused.findings.iter().any(|it| it.severity == Severity::Error));
+            if text.as_bytes() == data {
+                refused.findings.iter().for_each(|finding| assert_placed(&text, finding));
+            }
+            assert!(!to_text(&text, &refused.findings, false).is_empty());
+        }
+    }
+    let args = data.split(|byte| *byte == 0).map(|arg| OsString::from_vec(arg.to_vec()));
+    if let argv::Outcome::Print { text, exit } = argv::parse(args) {
+        assert!(exit <= 1 && text.ends_with(b"\n"));
+    }
+}
+
+/// The servers of a converted file are the same, in the same order and with the same placement.
+fn assert_converted(config: &Config, toml: &str) {
+    let converted = match load_native("keyway.toml", toml) {
+        Ok(loaded) => loaded.config,
+        Err(findings) => panic!("{toml}\n{findings:?}"),
+    };
+    assert_eq!(converted.pools.len(), config.pools.len());
+    for (ours, theirs) in converted.pools.iter().zip(&config.pools) {
+        assert_eq!(ours.backends, theirs.backends);
+        assert_eq!(ours.distribution, theirs.distribution);
+        assert_eq!(ours.link.protocol, theirs.link.protocol);
+        assert_eq!(ours.ejection, theirs.ejection);
+        if !toml.contains("KEYS MOVE") {
+            assert_eq!(ours.key_part, theirs.key_part);
+        }
+    }
+    for (ours, theirs) in converted.listeners.iter().zip(&config.listeners) {
+        assert_eq!((&ours.bind, &ours.users), (&theirs.bind, &theirs.users));
+    }
 }
 
 /// Reads `data` as a command line, its arguments separated by NUL bytes.
@@ -145,6 +202,7 @@ reads = { command = { get = "both", set = { all_sync = ["users", "spare"] } }, d
         fn any_bytes(data in proptest::collection::vec(any::<u8>(), 0..200)) {
             super::native(&data);
             super::memcached(&data);
+            super::nutcracker(&data);
         }
 
         #[test]

@@ -140,7 +140,7 @@ fn not_text(name: &str, readable: &str) -> Refused {
     let mut mistakes = Mistakes::new(name, readable);
     let end = readable.len();
     let message = "the file is not text (UTF-8) from here on";
-    mistakes.error(end..end, yaml::document_reason(yaml::READER), message, "");
+    mistakes.error(end..end, yaml::reader_reason(), message, "");
     Refused { reason: mistakes.reason.flatten(), findings: mistakes.findings.finish() }
 }
 

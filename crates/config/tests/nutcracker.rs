@@ -99,6 +99,11 @@ fn compare(folder: &Folder, text: &[u8]) -> bool {
         let expected = reason(folder, &file);
         // A line of the log ends at 256 bytes.
         let cut = |text: &str| text.chars().take(120).collect::<String>();
+        // We look no further than the first token that cannot be; libyaml may find a mistake later.
+        let is_token = refused.reason.as_ref().is_some_and(|it| it.ends_with("is disallowed"));
+        if is_token && expected.as_ref().is_some_and(|it| it.starts_with("failed (err")) {
+            return false;
+        }
         assert_eq!(
             refused.reason.as_deref().map(cut),
             expected.as_deref().map(cut),

@@ -1,19 +1,20 @@
-//! The YAML that nutcracker takes: three passes over the file, as it makes them.
+//! The YAML that nutcracker takes: what it checks of a file before it looks at any directive.
 //!
 //! First the documents are counted, then tokens it does not want (flow style, anchors, `---`) are
-//! looked for, then the shape is checked: pools, directives, one sequence in each. The scanner is a
-//! port of libyaml, which nutcracker uses, so that both agree on quoting, indentation and folding.
-//! What comes out is a flat list of [`Step`]s in the order of the file.
+//! looked for, then the shape is checked: pools, directives, one sequence in each. `scan` and
+//! `parse` do what libyaml does, which nutcracker uses, so that both agree on quoting, indentation
+//! and folding. What comes out is a flat list of [`Step`]s in the order of the file.
+
+mod parse;
+mod scalar;
+mod scan;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::ops::Range;
 
-use libyaml_safer::{
-    Encoding, Error, ErrorKind, Event, EventData, Mark, Parser, Scanner, Token, TokenData,
-};
-
 use super::Mistakes;
+use parse::{Event, Parser, What};
+use scan::{READER, Stop};
 
 /// A text of the file and its place, quotes included.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,29 +68,30 @@ pub(super) fn read(name: &str, text: &str, mistakes: &mut Mistakes<'_>) -> Optio
         mistakes.error(0..0, document_reason(READER), "the file is larger than 16 MiB", "");
         return None;
     }
-    let marks = Marks { offset: if text.starts_with(BOM) { BOM.len_utf8() } else { 0 } };
-    let body = &text[marks.offset..];
-    let is_one = check_documents(name, body, marks, mistakes);
-    let are_tokens_good = check_tokens(body, marks, mistakes);
-    if !is_one || !are_tokens_good {
+    if let Some((at, c)) = text.char_indices().find(|(_, c)| !is_character(*c)) {
+        let message = format!("the character `{}` cannot be in the file", c.escape_debug());
+        mistakes.error(at..at + c.len_utf8(), document_reason(READER), message, "remove it");
+        return None;
+    }
+    if !check_documents(name, text, mistakes) {
         return None;
     }
     let mut shape = Shape::default();
-    let mut parser = parser(body);
+    let mut parser = Parser::new(text);
     loop {
-        let event = match parser.parse() {
+        let event = match parser.next() {
             Ok(event) => event,
-            // The first pass has seen the same bytes.
-            Err(error) => {
-                report(&error, marks, mistakes);
+            // The first pass has seen the same text, but may have been tired of its depth.
+            Err(stop) => {
+                report(stop, mistakes);
                 return None;
             }
         };
-        if matches!(event.data, EventData::StreamEnd) {
+        if event.what == What::StreamEnd {
             return Some(shape.steps);
         }
-        let span = marks.span(event.start_mark, event.end_mark);
-        if let Err(wrong) = shape.take(event, span.clone()) {
+        let span = event.span.clone();
+        if let Err(wrong) = shape.take(event) {
             let reason = format!("'{name}' {}", wrong.reason);
             mistakes.error(span, reason, wrong.message, wrong.help);
             return None;
@@ -97,174 +99,96 @@ pub(super) fn read(name: &str, text: &str, mistakes: &mut Mistakes<'_>) -> Optio
     }
 }
 
-/// Where marks of the scanner lie in the file.
-#[derive(Clone, Copy)]
-struct Marks {
-    /// Bytes of the byte order mark, which the scanner does not see.
-    offset: usize,
+/// What libyaml takes for a character of a file.
+fn is_character(c: char) -> bool {
+    matches!(c,
+        '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}'
+        | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
 }
 
-impl Marks {
-    fn at(self, mark: Mark) -> usize {
-        usize::try_from(mark.index).unwrap_or(usize::MAX).saturating_add(self.offset)
-    }
-
-    fn span(self, start: Mark, end: Mark) -> Range<usize> {
-        let start = self.at(start);
-        start..self.at(end).max(start)
-    }
-}
-
-fn parser(body: &str) -> Parser<&[u8]> {
-    let mut parser = Parser::new();
-    parser.set_encoding(Encoding::Utf8);
-    parser.set_input(body.as_bytes());
-    parser
-}
-
-/// Pass one: the scanner is content, and there is one document.
-fn check_documents(name: &str, body: &str, marks: Marks, mistakes: &mut Mistakes<'_>) -> bool {
-    let mut parser = parser(body);
-    let mut anchors: HashSet<String> = HashSet::new();
-    let (mut count, mut depth, mut second) = (0, 0usize, 0..0);
-    loop {
-        let event = match parser.parse() {
+/// The first two passes: the file can be scanned to its end and is one document, without tokens
+/// that nutcracker does not want.
+fn check_documents(name: &str, text: &str, mistakes: &mut Mistakes<'_>) -> bool {
+    let mut parser = Parser::new(text);
+    let mut documents: Vec<Range<usize>> = Vec::new();
+    let mut markers: Vec<Stop> = Vec::new();
+    let mut depth = 0usize;
+    let stop = loop {
+        let event = match parser.next() {
             Ok(event) => event,
-            Err(error) => {
-                report(&error, marks, mistakes);
-                return false;
-            }
+            Err(stop) => break Some(stop),
         };
-        let span = marks.span(event.start_mark, event.end_mark);
-        let anchor = match event.data {
-            EventData::StreamEnd => break,
-            EventData::DocumentStart { .. } => {
-                anchors.clear();
-                count += 1;
-                if count == 2 {
-                    second = span.clone();
+        let span = event.span;
+        match event.what {
+            What::StreamEnd => break None,
+            What::DocumentStart { is_explicit } => {
+                documents.push(span.clone());
+                if is_explicit && markers.len() < MARKERS_MAX {
+                    markers.push(Stop::Forbidden { kind: "document start", number: 5, span });
                 }
-                None
             }
-            EventData::Alias { anchor } if !anchors.contains(&anchor) => {
-                let message = "this alias has no anchor";
-                mistakes.error(span, document_reason(COMPOSER), message, QUOTE_HELP);
-                return false;
+            What::DocumentEnd { is_explicit: true } if markers.len() < MARKERS_MAX => {
+                markers.push(Stop::Forbidden { kind: "document end", number: 6, span });
             }
-            EventData::Scalar { anchor, .. } => anchor,
-            EventData::SequenceStart { anchor, .. } | EventData::MappingStart { anchor, .. } => {
-                depth += 1;
-                anchor
-            }
-            EventData::SequenceEnd | EventData::MappingEnd => {
-                depth = depth.saturating_sub(1);
-                None
-            }
-            _ => None,
-        };
-        if let Some(anchor) = anchor
-            && !anchors.insert(anchor)
-        {
-            let message = "this anchor is there already";
-            mistakes.error(span, document_reason(COMPOSER), message, QUOTE_HELP);
-            return false;
+            What::MappingStart | What::SequenceStart => depth += 1,
+            What::MappingEnd | What::SequenceEnd => depth = depth.saturating_sub(1),
+            What::DocumentEnd { .. } | What::Scalar(_) => {}
         }
-        // The later passes refuse this soon; going on would cost time in the square of the depth.
+        // The shape will be wrong; there is no need to see all of it.
         if depth > DEPTH_MAX {
-            return true;
+            break None;
         }
-    }
-    if count != 1 {
+    };
+    let is_whole = match &stop {
+        None => documents.len() == 1,
+        Some(Stop::Forbidden { .. }) => true,
+        Some(error) => {
+            report(error.clone(), mistakes);
+            true
+        }
+    };
+    if !is_whole {
+        let count = documents.len();
         let reason = format!("'{name}' must contain only 1 document; found {count} documents");
         let (message, help) = match count {
             0 => ("the file has no pools", "write `NAME:` and below it, indented, `listen: …`"),
             _ => ("a second YAML document begins here", "put all pools into one document"),
         };
-        mistakes.error(second, reason, message, help);
+        mistakes.error(documents.get(1).cloned().unwrap_or(0..0), reason, message, help);
     }
-    count == 1
+    let is_good = is_whole && stop.is_none() && markers.is_empty();
+    let forbidden = stop.into_iter().filter(|stop| matches!(stop, Stop::Forbidden { .. }));
+    markers.into_iter().chain(forbidden).for_each(|stop| report(stop, mistakes));
+    is_good
 }
 
-/// Pass two: no tokens that nutcracker does not want.
-fn check_tokens(body: &str, marks: Marks, mistakes: &mut Mistakes<'_>) -> bool {
-    let mut scanner: Scanner<&[u8]> = Scanner::new();
-    scanner.set_encoding(Encoding::Utf8);
-    scanner.set_input(body.as_bytes());
-    let mut forbidden = 0;
-    // A scanner error has been reported by the first pass.
-    while let Ok(Token { data, start_mark, end_mark, .. }) = Scanner::scan(&mut scanner) {
-        if data == TokenData::StreamEnd {
-            break;
+fn report(stop: Stop, mistakes: &mut Mistakes<'_>) {
+    match stop {
+        Stop::Error { number, message, at } => {
+            mistakes.error(at..at, document_reason(number), message, "");
         }
-        let Some((kind, number, help)) = unwanted(&data) else { continue };
-        forbidden += 1;
-        if forbidden > FORBIDDEN_MAX {
-            break;
-        }
-        let reason = format!("{kind} token ({number}) is disallowed");
-        let message = format!("nutcracker's YAML has no {kind}");
-        let span = marks.span(start_mark, end_mark);
-        // Of a pair only the first half is worth a finding.
-        if number == FLOW_SEQUENCE_END || number == FLOW_MAPPING_END {
-            mistakes.reason.get_or_insert(Some(reason));
-        } else {
+        Stop::Forbidden { kind, number, span } => {
+            let reason = format!("{kind} token ({number}) is disallowed");
+            let message = format!("nutcracker's YAML has no {kind}");
+            let help = match kind {
+                "document start" | "document end" => "remove the line",
+                "version directive" | "tag directive" => "remove the line",
+                "flow mapping start" => "put the value in quotes, such as `hash_tag: \"{}\"`",
+                _ => "put the value in quotes",
+            };
             mistakes.error(span, reason, message, help);
         }
     }
-    forbidden == 0
 }
 
-/// libyaml's name and number of a token that is refused, and what to do about it.
-fn unwanted(token: &TokenData) -> Option<(&'static str, u8, &'static str)> {
-    let row = match token {
-        TokenData::VersionDirective { .. } => ("version directive", 3, "remove the line"),
-        TokenData::TagDirective { .. } => ("tag directive", 4, "remove the line"),
-        TokenData::DocumentStart => ("document start", 5, "remove the line `---`"),
-        TokenData::DocumentEnd => ("document end", 6, "remove the line `...`"),
-        TokenData::FlowSequenceStart => ("flow sequence start", 10, QUOTE_HELP),
-        TokenData::FlowSequenceEnd => ("flow sequence end", FLOW_SEQUENCE_END, QUOTE_HELP),
-        TokenData::FlowMappingStart => {
-            ("flow mapping start", 12, "put the value in quotes, such as `hash_tag: \"{}\"`")
-        }
-        TokenData::FlowMappingEnd => ("flow mapping end", FLOW_MAPPING_END, QUOTE_HELP),
-        TokenData::FlowEntry => ("flow entry", 15, QUOTE_HELP),
-        TokenData::Alias { .. } => ("alias", 18, QUOTE_HELP),
-        TokenData::Anchor { .. } => ("anchor", 19, QUOTE_HELP),
-        TokenData::Tag { .. } => ("tag", 20, QUOTE_HELP),
-        _ => return None,
-    };
-    Some(row)
+/// What nutcracker says when the file is not text.
+pub(super) fn reader_reason() -> String {
+    document_reason(READER)
 }
 
 /// What nutcracker says when its first pass fails with libyaml's error `number`.
-pub(super) fn document_reason(number: u8) -> String {
+fn document_reason(number: u8) -> String {
     format!("failed (err {number}) to get the next yaml document")
-}
-
-fn report(error: &Error, marks: Marks, mistakes: &mut Mistakes<'_>) {
-    let number = match error.kind() {
-        ErrorKind::Scanner => SCANNER,
-        ErrorKind::Parser => PARSER,
-        ErrorKind::Composer => COMPOSER,
-        ErrorKind::Reader | ErrorKind::Emitter | ErrorKind::Io => READER,
-    };
-    let at = error.problem_mark().map_or(0, |mark| marks.at(mark));
-    let problem = error.problem();
-    let message = match error.context() {
-        Some(context) => format!("{problem} {context}"),
-        None => problem.to_owned(),
-    };
-    let help = match problem {
-        "found character that cannot start any token" => {
-            "indent with spaces, and put values with special characters in quotes"
-        }
-        "control characters are not allowed" => "remove them from the file",
-        "could not find expected ':'" | "mapping values are not allowed in this context" => {
-            "a directive is `name: value`, with a space behind the colon"
-        }
-        _ => "",
-    };
-    mistakes.error(at..at, document_reason(number), message, help);
 }
 
 /// Why a file has the wrong shape: nutcracker's words behind the file's name, and ours.
@@ -289,19 +213,19 @@ struct Shape {
 }
 
 impl Shape {
-    fn take(&mut self, event: Event, span: Range<usize>) -> Result<(), Misshapen> {
+    fn take(&mut self, event: Event) -> Result<(), Misshapen> {
         let depth = self.depth;
-        match event.data {
-            EventData::MappingStart { .. } => self.mapping(depth),
-            EventData::MappingEnd => self.mapping_end(depth),
-            EventData::SequenceStart { .. } => self.sequence(depth),
-            EventData::SequenceEnd => {
+        match event.what {
+            What::MappingStart => self.mapping(depth),
+            What::MappingEnd => self.mapping_end(depth),
+            What::SequenceStart => self.sequence(depth),
+            What::SequenceEnd => {
                 self.counts[depth.min(2)] = 0;
                 self.in_sequence = false;
                 self.key = None;
                 Ok(())
             }
-            EventData::Scalar { value, .. } => self.scalar(depth, Scalar { text: value, span }),
+            What::Scalar(text) => self.scalar(depth, Scalar { text, span: event.span }),
             _ => Ok(()),
         }
     }
@@ -403,22 +327,11 @@ fn misshapen(reason: &str, message: &'static str, help: &'static str) -> Result<
     Err(Misshapen { reason: reason.to_owned(), message, help })
 }
 
-const QUOTE_HELP: &str = "put the value in quotes";
-const BOM: char = '\u{feff}';
 /// Depth of directives.
 const DIRECTIVES_DEPTH: usize = 2;
 /// Deeper nesting than this is not followed.
 const DEPTH_MAX: usize = 100;
-/// More unwanted tokens than this are not looked for.
-const FORBIDDEN_MAX: usize = 100;
+/// More `---` and `...` than these are not reported.
+const MARKERS_MAX: usize = 100;
 /// A file larger than this is not a configuration.
 const FILE_BYTES_MAX: usize = 16 << 20;
-
-/// libyaml's error numbers.
-pub(super) const READER: u8 = 2;
-const SCANNER: u8 = 3;
-const PARSER: u8 = 4;
-const COMPOSER: u8 = 5;
-/// libyaml's token numbers.
-const FLOW_SEQUENCE_END: u8 = 11;
-const FLOW_MAPPING_END: u8 = 13;
