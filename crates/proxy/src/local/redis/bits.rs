@@ -130,6 +130,9 @@ pub(super) fn bitpos(call: &mut Call<'_>) {
 fn find(call: &Call<'_>, bit: bool, value: &[u8]) -> Result<i64, &'static [u8]> {
     let mut words = call.args.from(3);
     let count = call.args.len();
+    if count > 6 {
+        return Err(refusal::SYNTAX);
+    }
     let (mut from, mut to, mut is_bits) = (0, -1, false);
     if let Some(word) = words.next() {
         from = decimal::read(word).ok_or(refusal::NOT_INTEGER)?;
@@ -137,9 +140,6 @@ fn find(call: &Call<'_>, bit: bool, value: &[u8]) -> Result<i64, &'static [u8]> 
         is_bits = unit(more).ok_or(refusal::SYNTAX)?;
         if let Some(word) = end {
             to = decimal::read(word).ok_or(refusal::NOT_INTEGER)?;
-        }
-        if words.next().is_some() {
-            return Err(refusal::SYNTAX);
         }
     }
     let Some((from, to)) = bit_range(from, to, is_bits, value.len()) else { return Ok(-1) };

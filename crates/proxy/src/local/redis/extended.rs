@@ -329,6 +329,9 @@ mod tests {
         assert_eq!(sum("18446744073709551615", "1"), "18446744073709551616");
         assert_eq!(sum("0.5", "-0.5"), "0");
         assert_eq!(sum("-0", "-0"), "0");
+        assert_eq!(sum("1000000", "-0"), "1000000");
+        assert_eq!(sum("0", "1000000"), "1000000");
+        assert_eq!(sum("-1000000", "0"), "-1000000");
         assert!(read(b"inf").unwrap().plus(Extended::ZERO).is_none());
         assert!(read(b"1e4932").unwrap().plus(read(b"1e4932").unwrap()).is_none());
     }

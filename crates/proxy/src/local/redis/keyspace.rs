@@ -90,6 +90,8 @@ pub(super) fn renamenx(call: &mut Call<'_>) {
     }
 }
 
+const NOT_INT: &[u8] = b"ERR value is out of range, value must between -2147483648 and 2147483647";
+
 /// `COPY`.
 pub(super) fn copy(call: &mut Call<'_>) {
     let mut replaces = false;
@@ -101,9 +103,10 @@ pub(super) fn copy(call: &mut Call<'_>) {
         }
         let number = if word.eq_ignore_ascii_case(b"DB") { words.next() } else { None };
         let Some(number) = number else { return call.error(refusal::SYNTAX) };
-        match decimal::read(number).and_then(|number| i32::try_from(number).ok()) {
-            Some(0) => {}
-            Some(_) => return call.error(b"ERR DB index is out of range"),
+        match decimal::read(number).map(i32::try_from) {
+            Some(Ok(0)) => {}
+            Some(Ok(_)) => return call.error(b"ERR DB index is out of range"),
+            Some(Err(_)) => return call.error(NOT_INT),
             None => return call.error(refusal::NOT_INTEGER),
         }
     }

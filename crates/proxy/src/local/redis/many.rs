@@ -29,36 +29,28 @@ pub(super) fn mget(call: &mut Call<'_>) {
 
 /// `MSET`.
 pub(super) fn mset(call: &mut Call<'_>) {
-    match set_all(call, "mset", false) {
-        Some(Ok(_)) => call.ok(),
-        Some(Err(why)) => refusal::not_stored(call, why),
-        None => {}
+    match set_all(call, false) {
+        Ok(_) => call.ok(),
+        Err(why) => refusal::not_stored(call, why),
     }
 }
 
 /// `MSETNX`.
 pub(super) fn msetnx(call: &mut Call<'_>) {
-    match set_all(call, "msetnx", true) {
-        Some(Ok(is_stored)) => call.flag(is_stored),
-        Some(Err(why)) => refusal::not_stored(call, why),
-        None => {}
+    match set_all(call, true) {
+        Ok(is_stored) => call.flag(is_stored),
+        Err(why) => refusal::not_stored(call, why),
     }
 }
 
 /// Stores all pairs, or none if `only_new` and one of the keys is there. All keys are locked from
-/// the beginning to the end. None when the reply says already what is wrong.
-fn set_all(call: &mut Call<'_>, name: &str, only_new: bool) -> Option<Result<bool, PutError>> {
-    if call.args.len().is_multiple_of(2) {
-        refusal::wrong_arity(call, name);
-        return None;
-    }
+/// the beginning to the end.
+fn set_all(call: &Call<'_>, only_new: bool) -> Result<bool, PutError> {
     let ctx = call.ctx;
     let pairs = Pairs { words: call.args.from(1) };
     // What cannot be stored at all is known before anything is.
     for (key, value) in pairs.clone() {
-        if let Err(why) = write::check_size(ctx, key, 0, value.len()) {
-            return Some(Err(why));
-        }
+        write::check_size(ctx, key, 0, value.len())?;
         write::begin(ctx, key);
     }
     let keys = pairs.clone().map(|(key, _)| key);
@@ -72,7 +64,7 @@ fn set_all(call: &mut Call<'_>, name: &str, only_new: bool) -> Option<Result<boo
     for (key, value) in pairs {
         write::report(ctx, &Write::new(key, value), stored);
     }
-    Some(stored)
+    stored
 }
 
 /// Stores all pairs. Memory may run out in between (only where nothing may be evicted); then the

@@ -43,7 +43,8 @@ pub fn execute(ctx: &Context<'_>, resp3: bool, request: &Request<'_>, out: &mut 
     let mut call = Call { ctx, resp3, args: &args, out };
     let Some(command) = request.command else { return refusal::unknown(&mut call) };
     let Some(run) = function(command.verb) else { return refusal::unsupported(&mut call, command) };
-    if !command.accepts(request.arguments) {
+    let is_paired = matches!(command.verb, Verb::Mset | Verb::Msetnx);
+    if !command.accepts(request.arguments) || is_paired && request.arguments.is_multiple_of(2) {
         return refusal::wrong_arity(&mut call, command.name);
     }
     let keys_fit = if command.is_keyed_by_first && command.legacy_keys[1] == 1 {

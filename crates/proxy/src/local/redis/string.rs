@@ -230,8 +230,9 @@ pub(super) fn getrange(call: &mut Call<'_>) {
         return call.error(refusal::NOT_INTEGER);
     };
     let read = ctx.store.read(key, ctx.now, true, |item| {
-        let part = range(from, to, item.value.len())
-            .map_or(&[] as &[u8], |(from, to)| &item.value[from..=to]);
+        let is_backwards = from < 0 && to < 0 && from > to;
+        let range = if is_backwards { None } else { range(from, to, item.value.len()) };
+        let part = range.map_or(&[] as &[u8], |(from, to)| &item.value[from..=to]);
         bulk(call.out, part);
     });
     if read.is_err() {
@@ -241,11 +242,8 @@ pub(super) fn getrange(call: &mut Call<'_>) {
 }
 
 /// The first and the last of `len` places that a range with perhaps negative ends means; none if
-/// it is empty.
+/// it is empty. Ends before the beginning mean the beginning.
 pub(super) fn range(from: i64, to: i64, len: usize) -> Option<(usize, usize)> {
-    if from < 0 && to < 0 && from > to {
-        return None;
-    }
     let len = i64::try_from(len).unwrap_or(i64::MAX);
     let place = |at: i64| if at < 0 { at.saturating_add(len).max(0) } else { at };
     let (from, to) = (place(from), place(to).min(len - 1));
