@@ -37,6 +37,8 @@ pub struct Command {
     pub keys: &'static [KeySpec],
     /// Whether the first argument is a key and the first one: the usual case.
     pub is_keyed_by_first: bool,
+    /// Whether that is its only key, whatever its arguments are.
+    pub has_one_key: bool,
     /// The group of the documentation, such as `sorted-set`.
     pub group: &'static str,
     /// First version of Redis that has it.

@@ -24,8 +24,9 @@ pub struct Key<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Keys<'a> {
     request: Request<'a>,
-    groups: [Group; GROUPS_MAX],
-    group: usize,
+    group: Group,
+    /// The groups after this one, in order.
+    later: [Group; GROUPS_MAX - 1],
     walk: Arguments<'a>,
     /// The argument that `walk` gives next.
     walk_at: u32,
@@ -42,36 +43,48 @@ struct Group {
 
 impl<'a> Keys<'a> {
     pub(in crate::resp) fn new(request: &Request<'a>) -> Self {
-        let groups = groups(request).unwrap_or_default();
-        Self { request: *request, groups, group: 0, walk: request.arguments(), walk_at: 0 }
+        let [group, second, third] = groups(request).unwrap_or_default();
+        let (walk, walk_at) = (request.arguments(), 0);
+        Self { request: *request, group, later: [second, third], walk, walk_at }
     }
 
-    /// The argument at `index`; groups are mostly in order, so the walk mostly goes on.
-    fn argument(&mut self, index: u32) -> Option<&'a [u8]> {
-        if index < self.walk_at {
+    /// Goes to the next group that has keys.
+    #[cold]
+    fn next_group(&mut self) -> Option<()> {
+        while self.group.step == 0 || self.group.next > self.group.last {
+            let [second, third] = self.later;
+            if second.step == 0 && third.step == 0 {
+                return None;
+            }
+            self.group = second;
+            self.later = [third, Group::default()];
+        }
+        // Groups are mostly in order, so the walk mostly goes on.
+        if self.group.next < self.walk_at {
             self.walk = self.request.arguments();
             self.walk_at = 0;
         }
-        let argument = self.walk.nth((index - self.walk_at) as usize)?;
-        self.walk_at = index + 1;
-        Some(argument.bytes)
+        Some(())
     }
 }
 
 impl<'a> Iterator for Keys<'a> {
     type Item = Key<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Key<'a>> {
-        loop {
-            let group = self.groups.get_mut(self.group)?;
-            if group.step == 0 || group.next > group.last {
-                self.group += 1;
-                continue;
-            }
-            let (at, flags) = (group.next, group.flags);
-            group.next += group.step;
-            return self.argument(at).map(|bytes| Key { bytes, at, flags });
+        if self.group.step == 0 || self.group.next > self.group.last {
+            self.next_group()?;
         }
+        let (at, flags) = (self.group.next, self.group.flags);
+        self.group.next += self.group.step;
+        while self.walk_at < at {
+            self.walk.next()?;
+            self.walk_at += 1;
+        }
+        let argument = self.walk.next()?;
+        self.walk_at += 1;
+        Some(Key { bytes: argument.bytes, at, flags })
     }
 }
 

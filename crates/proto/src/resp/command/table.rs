@@ -316,6 +316,7 @@ const fn blank() -> Command {
         legacy_keys: [0; 3],
         keys: &[],
         is_keyed_by_first: false,
+        has_one_key: false,
         group: "",
         since: "",
         kind: Kind::Refused,
@@ -348,11 +349,17 @@ const fn command(
     subcommands: &'static [Command],
 ) -> Command {
     let keys = KEY_SPECS.split_at(spec).1.split_at(count_words(fields[KEYS])).0;
-    let first_only = match keys {
-        [first, ..] => {
-            matches!(first.begin, Begin::Index(1)) && !first.flags.contains(KeyFlags::NOT_KEY)
+    let (is_keyed_by_first, has_one_key) = match keys {
+        [first, others @ ..] => {
+            let is_first = matches!(first.begin, Begin::Index(1))
+                && matches!(first.find, Find::Range { .. })
+                && !first.flags.contains(KeyFlags::NOT_KEY);
+            (
+                is_first,
+                is_first && others.is_empty() && matches!(first.find, Find::Range { last: 0, .. }),
+            )
         }
-        [] => false,
+        [] => (false, false),
     };
     let (first, rest) = split(fields[LEGACY_KEYS], b',');
     let (last, step) = split(rest, b',');
@@ -364,7 +371,8 @@ const fn command(
         categories: Categories(bits(fields[CATEGORIES], Categories::NAMES)),
         legacy_keys: [number(first), number(last), number(step)],
         keys,
-        is_keyed_by_first: first_only && matches!(keys[0].find, Find::Range { .. }),
+        is_keyed_by_first,
+        has_one_key,
         group: fields[GROUP],
         since: fields[SINCE],
         kind: kind(fields[KIND]),

@@ -142,6 +142,27 @@ fn blocking_depends_on_the_option() {
 }
 
 #[test]
+fn one_key_is_one_key_whatever_the_arguments_are() {
+    for command in command::COMMANDS.iter().filter(|command| command.has_one_key) {
+        assert!(command.is_keyed_by_first, "{}", command.name);
+        let mut line = command.name.to_string();
+        for word in ["STORE", "2", "STORE", "STREAMS", "KEYS", "STOREDIST", "a", "b"] {
+            line = format!("{line} {word}");
+            let bytes = words(&line);
+            let request = request(&bytes);
+            assert_eq!(request.keys().count(), 1, "{line}");
+        }
+    }
+    let has_one_key = |name: &str| command::find(name.as_bytes()).map(|own| own.has_one_key);
+    for name in ["GET", "SET", "INCR", "HSET", "ZADD", "LPUSH", "BITFIELD", "XADD"] {
+        assert_eq!(has_one_key(name), Some(true), "{name}");
+    }
+    for name in ["MGET", "SORT", "GEORADIUS", "ZUNIONSTORE", "BLPOP", "EVAL", "PING", "RENAME"] {
+        assert_eq!(has_one_key(name), Some(false), "{name}");
+    }
+}
+
+#[test]
 fn subcommands_are_found() {
     let bytes = words("xgroup CREATE k g $");
     let subcommand = request(&bytes).subcommand().expect("XGROUP CREATE exists");
