@@ -530,7 +530,15 @@ fn length_line<'a>(
     let rest = bytes.get(progress.at..).unwrap_or_default();
     let unseen = rest.get(progress.scanned..).unwrap_or_default();
     let within = unseen.get(..limits.line_bytes_max + 1 - progress.scanned).unwrap_or(unseen);
-    let Some(found) = memchr::memchr(b'\r', within) else {
+    let found = memchr::memchr(b'\r', within);
+    if limits.grammar == Grammar::Nutcracker {
+        // twemproxy does not wait for the end of a line that cannot become one.
+        let come = within.get(usize::from(progress.scanned == 0)..found.unwrap_or(within.len()));
+        if !come.unwrap_or_default().iter().all(u8::is_ascii_digit) {
+            return Err(Malformed::Nutcracker);
+        }
+    }
+    let Some(found) = found else {
         progress.scanned += within.len();
         return if progress.scanned > limits.line_bytes_max { Err(too_long) } else { Ok(None) };
     };

@@ -115,6 +115,10 @@ fn nutcracker_has_a_grammar_of_its_own() {
         b"*1\r\n$-1\r\n",
         b"*1\r\n$0\r\n\r\n",
         b"*1\rx",
+        b"*x",
+        b"*1x",
+        b"*2\n$3\n",
+        b"*1\r\n$4x",
         b"*1\r\n$4\rx",
         b"*1\r\n$4\r\nPING\rx",
     ] {
