@@ -7,8 +7,8 @@
 #![allow(dead_code)]
 
 use keyway_proto::memcached::{
-    Cut, Head, LineLimits, ReplyCut, ReplyHead, ValueLength, Verb, binary, cut_reply, cut_text,
-    cut_with, is_valid_key,
+    Cut, Head, LineLimits, ReplyCut, ReplyHead, StrictCut, ValueLength, Verb, binary, cut_reply,
+    cut_strict, cut_text, cut_with, is_valid_key,
 };
 use keyway_proto::{base64, number, resp};
 
@@ -21,6 +21,42 @@ pub fn request(bytes: &[u8]) {
             let taken = head.line_bytes as u64 + head.body_bytes();
             rest = usize::try_from(taken).ok().and_then(|taken| rest.get(taken..)).unwrap_or(&[]);
         }
+    }
+    let mut rest = bytes;
+    while let StrictCut::Head(head) = strict_once(rest) {
+        check_strict_head(&head, rest);
+        let taken = head.line_bytes as u64 + head.body_bytes();
+        rest = usize::try_from(taken).ok().and_then(|taken| rest.get(taken..)).unwrap_or(&[]);
+    }
+}
+
+/// Cuts by twemproxy's grammar, once and in pieces.
+fn strict_once(bytes: &[u8]) -> StrictCut<'_> {
+    let whole = cut_strict(bytes, &LineLimits::PROXIED, 0);
+    for len in prefixes(bytes) {
+        let part = cut_strict(&bytes[..len], &LineLimits::PROXIED, 0);
+        if part == StrictCut::Partial {
+            let resumed = cut_strict(bytes, &LineLimits::PROXIED, len);
+            assert_eq!(resumed, whole, "going on gives the same answer");
+        } else {
+            assert_eq!(part, whole, "more bytes do not change an answer");
+        }
+    }
+    whole
+}
+
+/// What twemproxy takes, memcached reads alike.
+fn check_strict_head(head: &Head<'_>, bytes: &[u8]) {
+    assert!(bytes[..head.line_bytes].ends_with(&[head.line, b"\r\n"].concat()));
+    let line = [head.line, b"\r\n"].concat();
+    let Cut::Head(plain) = cut_text(&line, &LineLimits::STORE, 0) else {
+        panic!("{:?} is a line", head.line.escape_ascii());
+    };
+    assert_eq!(plain.verb, head.verb);
+    assert_eq!(plain.malformed, head.malformed);
+    if head.malformed.is_none() {
+        assert_eq!((plain.key, plain.key_at, plain.value), (head.key, head.key_at, head.value));
+        assert_eq!((plain.more_keys, plain.noreply), (head.more_keys, head.noreply));
     }
 }
 
