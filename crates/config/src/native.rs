@@ -20,7 +20,7 @@ use keyway_proxy::config::Config;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostic, Findings, Source};
-pub(crate) use address::backend_from;
+pub(crate) use address::{backend_from, bind_from};
 use route::Routes;
 pub(crate) use scalar::duration_text;
 use section::{Entry, Table, entries};

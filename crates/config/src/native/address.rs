@@ -124,7 +124,7 @@ fn split_host(place: &str) -> Result<(&str, &str), Wrong> {
 
 /// Where to listen: `ip:port`, `*:port`, `localhost:port`, `unix:/path`, `udp:ip:port`. `mode` is
 /// for Unix sockets.
-pub(super) fn bind_from(text: &str, mode: u32) -> Result<Bind, Wrong> {
+pub(crate) fn bind_from(text: &str, mode: u32) -> Result<Bind, Wrong> {
     let text = text.trim();
     let path = text.strip_prefix("unix:").or(text.starts_with('/').then_some(text));
     if let Some(path) = path {

@@ -17,7 +17,7 @@ use super::directive::{DISTRIBUTIONS, HASHES};
 use super::file::{self, File};
 use super::{Mistakes, Options, Refused, model, read_into, yaml};
 use crate::diagnostic::Diagnostic;
-use crate::native::{NAME_BYTES_MAX, backend_from, duration_text, load_native};
+use crate::native::{NAME_BYTES_MAX, backend_from, bind_from, duration_text, load_native};
 
 /// A native file made of nutcracker's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn convert(name: &str, bytes: &[u8], options: Options<'_>) -> Result<Convert
     let mut mistakes = Mistakes::new(name, &text);
     let file = read_into(name, &text, options.resolver, &mut mistakes);
     if let Some(file) = &file {
-        check_servers(file, &mut mistakes);
+        check_places(file, &mut mistakes);
     }
     match (file, mistakes.reason) {
         (Some(file), None) => {
@@ -53,16 +53,34 @@ pub fn convert(name: &str, bytes: &[u8], options: Options<'_>) -> Result<Convert
     }
 }
 
-/// Servers that the native file cannot have.
-fn check_servers(file: &File, mistakes: &mut Mistakes<'_>) {
-    for server in file.pools.iter().flat_map(|pool| &pool.servers) {
-        if server_text(&model::backend(server)).is_none() {
-            let message = "this server cannot be written in the native file";
-            let help = "give it a host that is a name or an address in four parts, and a name \
-                        without spaces";
-            mistakes.error(server.span.clone(), None, message, help);
+/// Places that the native file cannot have.
+fn check_places(file: &File, mistakes: &mut Mistakes<'_>) {
+    for pool in &file.pools {
+        if let Some(listen) = &pool.listen
+            && bind_text(&listen.bind).is_none()
+        {
+            let message = "this pool's `listen` cannot be written in the native file";
+            mistakes.error(pool.span.clone(), None, message, "choose a path without odd blanks");
+        }
+        for server in &pool.servers {
+            if server_text(&model::backend(server)).is_none() {
+                let message = "this server cannot be written in the native file";
+                let help = "give it a host that is a name or an address in four parts, and a name \
+                            without spaces";
+                mistakes.error(server.span.clone(), None, message, help);
+            }
         }
     }
+}
+
+/// The text of a place to listen that is read as the very same.
+fn bind_text(bind: &Bind) -> Option<String> {
+    let (text, mode) = match bind {
+        Bind::Tcp(address) => (address.to_string(), 0),
+        Bind::Udp(address) => (format!("udp:{address}"), 0),
+        Bind::Unix { path, mode } => (format!("unix:{}", path.display()), *mode),
+    };
+    bind_from(&text, mode).is_ok_and(|read| read == *bind).then_some(text)
 }
 
 /// The line of a server that is read as the very same.
@@ -161,18 +179,15 @@ impl Writer {
 
     fn listener(&mut self, name: &str, listener: &Listener) {
         self.line(&format!("[listeners.{}]", bare(name)));
-        match &listener.bind {
-            Bind::Tcp(address) => self.line(&format!("address = \"{address}\"")),
-            Bind::Udp(address) => self.line(&format!("address = \"udp:{address}\"")),
-            Bind::Unix { path, mode } => {
-                self.text("address", &format!("unix:{}", path.display()));
-                if *mode == 0 {
-                    self.line("# The umask decides, as in nutcracker.");
-                    self.line("mode = \"0\"");
-                } else {
-                    self.line(&format!("mode = \"{mode:04o}\""));
-                }
+        // Places that have no text were refused before.
+        self.text("address", &bind_text(&listener.bind).unwrap_or_default());
+        match listener.bind {
+            Bind::Unix { mode: 0, .. } => {
+                self.line("# The umask decides, as in nutcracker.");
+                self.line("mode = \"0\"");
             }
+            Bind::Unix { mode, .. } => self.line(&format!("mode = \"{mode:04o}\"")),
+            Bind::Tcp(_) | Bind::Udp(_) => {}
         }
         if listener.protocol == Protocol::Redis {
             self.line("protocol = \"redis\"");
