@@ -96,7 +96,11 @@ impl Commands {
             0..3 => 0,
             3..5 => 1000 + self.random.below(8000),
             5 => 14_000 + self.random.below(60_000),
-            6 if self.random.once_in(8) => 1_048_000 + self.random.below(2000),
+            // Around the largest item. A proxy does not know what that is: where a command is wrong
+            // in two ways, it says the other.
+            6 if self.random.once_in(8) && self.features != Features::Forwarded => {
+                1_048_000 + self.random.below(2000)
+            }
             _ => 1 + self.random.below(40),
         };
         match self.random.below(6) {
@@ -285,9 +289,10 @@ impl Commands {
             let flag = self.random.pick(choices);
             let is_new = !chosen.iter().any(|other| other.as_bytes()[0] == flag.as_bytes()[0]);
             let is_repeated = !is_new && self.random.once_in(if count > 10 { 4 } else { 60 });
-            // A proxy refuses a repeated `q` before it looks at what else is wrong.
-            let is_odd = flag == "q" && self.features == Features::Forwarded;
-            if is_new || (is_repeated && !is_odd) {
+            // A proxy refuses a repeated `q`, and forwards none: what else is wrong with the line,
+            // such as too many flags, shows otherwise.
+            let is_odd = flag == "q" && (is_repeated || count > 10);
+            if (is_new || is_repeated) && !(is_odd && self.features == Features::Forwarded) {
                 chosen.push(flag);
             }
         }
@@ -439,8 +444,8 @@ impl Commands {
 }
 
 /// Lines are shorter: with more than 2048 bytes it depends on how they arrive whether memcached
-/// closes the connection.
-const LINE_BYTES_MAX: usize = 1500;
+/// closes the connection, and a proxied listener closes it with more than 1024.
+const LINE_BYTES_MAX: usize = 1000;
 
 /// 32 bytes with its letter: the most that is allowed.
 const LONG_OPAQUE: &str = "O1234567890123456789012345678901";
