@@ -172,6 +172,18 @@ impl Client {
         self.window = (self.window + 1).min(most);
     }
 
+    /// Whether nothing at all stands in the way of its next request.
+    #[inline]
+    pub(crate) fn is_unhindered(&self) -> bool {
+        !self.state.closing
+            && !self.state.paused
+            && self.swallow == 0
+            && self.upload.is_none()
+            && self.on_lane.is_none()
+            && self.has_window()
+            && matches!(self.stream, Stream::None)
+    }
+
     /// Whether another request may be started.
     #[inline]
     pub(crate) fn has_window(&self) -> bool {

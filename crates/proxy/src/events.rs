@@ -3,7 +3,7 @@
 //! Workers never format and never wait: an event that finds the queue full is dropped and counted.
 //! Control drains the queue, formats, and limits the rate by kind.
 
-use crate::exchange::Failure;
+pub use crate::exchange::Failure;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 

@@ -137,33 +137,33 @@ impl Worker {
         id: ExchangeId,
         routes: &Rc<Routes>,
         route: RouteId,
-        request: Request<'_>,
+        request: &Request<'_>,
     ) {
         let text = match request {
             Request::Text(text) => text,
-            Request::Redis(redis) => return self.dispatch_redis(id, routes, route, redis),
+            Request::Redis(redis) => return self.dispatch_redis(id, routes, route, *redis),
         };
         match routes.table.node(route) {
             Node::Pool(pool) => {
                 let pool = &routes.pools[*pool];
                 if text.head.more_keys && pool.backends.len() > 1 {
-                    return self.gather(id, routes, route, text);
+                    return self.gather(id, routes, route, *text);
                 }
                 match self.place(pool, text.head.key) {
                     Some(index) => self.forward(id, pool.backends[index], request),
                     None => self.fail(id, Failure::Refused),
                 }
             }
-            Node::Store => self.ask_store(id, text),
+            Node::Store => self.ask_store(id, *text),
             Node::Null => {
                 let (kind, reply) = nothing_stored(text.head.verb);
                 self.emit(id, kind, reply, None, true);
             }
             Node::Error(line) => self.emit(id, ReplyKind::ServerError, line, None, true),
-            Node::Policy(_) => self.start_policy(id, routes, route, request),
+            Node::Policy(_) => self.start_policy(id, routes, route, *request),
             Node::Prefix(_) | Node::Command(_) => {
                 if text.head.more_keys && routes.table.depends_on_key(route) {
-                    return self.gather(id, routes, route, text);
+                    return self.gather(id, routes, route, *text);
                 }
                 let class = crate::route::class(&text.head);
                 let leaf = routes.table.resolve(route, class, text.head.key);
@@ -173,7 +173,7 @@ impl Worker {
     }
 
     /// Queues a request on a connection to this backend, or fails it at once.
-    pub(crate) fn forward(&mut self, id: ExchangeId, backend: BackendId, request: Request<'_>) {
+    pub(crate) fn forward(&mut self, id: ExchangeId, backend: BackendId, request: &Request<'_>) {
         let affinity = self.exchanges.get(id).map_or(0, |exchange| exchange.affinity);
         let Some(backend) = self.backends.get(backend) else {
             return self.fail(id, Failure::Refused);
@@ -189,7 +189,7 @@ impl Worker {
 
     /// Queues a request on this connection, or fails it at once.
     #[inline]
-    pub(crate) fn forward_on(&mut self, id: ExchangeId, link_id: LinkId, request: Request<'_>) {
+    pub(crate) fn forward_on(&mut self, id: ExchangeId, link_id: LinkId, request: &Request<'_>) {
         let now = self.now;
         let mut link = self.links.get_mut(link_id).expect("a backend's links live as long as it");
         if link.phase == Phase::Idle {
@@ -234,7 +234,7 @@ impl Worker {
                 self.next_expiry = now + timeout;
             }
         }
-        remember(link, id, &request);
+        remember(link, id, request);
     }
 }
 

@@ -121,27 +121,17 @@ impl Worker {
         let mut used = 0;
         let mut budget = listener.config.requests_per_turn_max;
         while used < bytes.len() {
-            let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
-            if client.state.closing {
-                return bytes.len();
-            }
-            if client.swallow > 0 {
-                let count = client.swallow.min((bytes.len() - used) as u64);
-                client.swallow -= count;
-                used += count as usize;
-                continue;
-            }
-            if client.upload.is_some() {
-                let count = self.continue_upload(id, &bytes[used..]);
-                used += count;
-                if count == 0 && self.is_uploading(id) {
-                    break;
+            let Some(client) = self.clients.get(id) else { return bytes.len() };
+            if budget == 0 || !client.is_unhindered() || self.is_over_limit() {
+                match self.consume_hindered(id, &bytes[used..], budget) {
+                    Step::Took(count) => {
+                        used += count;
+                        continue;
+                    }
+                    Step::Wait(_) => {}
+                    Step::Blocked => break,
+                    Step::Closed => return bytes.len(),
                 }
-                continue;
-            }
-            if budget == 0 || self.must_wait(id) {
-                self.block(id, budget == 0);
-                break;
             }
             budget -= 1;
             match self.request(id, listener, &bytes[used..], used == 0) {
@@ -161,12 +151,36 @@ impl Worker {
         used
     }
 
+    /// Something stands in the way of a client's next request: a value that is being thrown away
+    /// or passed on, or lack of room. `Wait` when it turns out that nothing does.
+    #[cold]
+    fn consume_hindered(&mut self, id: ClientId, bytes: &[u8], budget: usize) -> Step {
+        let Some(client) = self.clients.get_mut(id) else { return Step::Closed };
+        if client.state.closing {
+            return Step::Closed;
+        }
+        if client.swallow > 0 {
+            let count = client.swallow.min(bytes.len() as u64);
+            client.swallow -= count;
+            return Step::Took(count as usize);
+        }
+        if client.upload.is_some() {
+            let count = self.continue_upload(id, bytes);
+            let must_wait = count == 0 && self.is_uploading(id);
+            return if must_wait { Step::Blocked } else { Step::Took(count) };
+        }
+        if budget == 0 || self.must_wait(id) {
+            self.block(id, budget == 0);
+            return Step::Blocked;
+        }
+        Step::Wait(0)
+    }
+
     fn is_uploading(&self, id: ClientId) -> bool {
         self.clients.get(id).is_some_and(|client| client.upload.is_some())
     }
 
     /// Whether no request of this client may be begun now.
-    #[inline]
     fn must_wait(&self, id: ClientId) -> bool {
         let Some(client) = self.clients.get(id) else { return true };
         client.state.paused
@@ -419,9 +433,9 @@ impl Worker {
         if head.more_keys && routes.table.depends_on_key(listener.root) {
             self.gather(exchange, routes, listener.root, text);
         } else {
-            self.dispatch(exchange, routes, leaf, Request::Text(text));
+            self.dispatch(exchange, routes, leaf, &Request::Text(text));
         }
-        if self.clients.contains(id) { Step::Took(end) } else { Step::Closed }
+        Step::Took(end)
     }
 
     /// Looks at a store command whose value may still be on its way. `None` when it is complete
@@ -557,6 +571,12 @@ impl Worker {
         asked: Asked,
     ) -> ExchangeId {
         let front = self.front(listener, leaf);
+        self.open_at(id, front, asked)
+    }
+
+    /// As `open`, with the index of the counters.
+    #[inline]
+    pub(crate) fn open_at(&mut self, id: ClientId, front: u32, asked: Asked) -> ExchangeId {
         let exchange = self.exchanges.insert(Exchange {
             owner: Owner::Client(id),
             next: None,

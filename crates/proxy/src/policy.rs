@@ -232,10 +232,10 @@ impl Worker {
         let run = self.runs.get_mut(run_id).expect("the run was found above");
         run.legs.push(Leg { exchange: Some(leg), outcome: None, reply: Vec::new() });
         match target {
-            Target::Route(route) => self.dispatch(leg, &routes, route, request),
+            Target::Route(route) => self.dispatch(leg, &routes, route, &request),
             Target::Backend(backend) => match request {
                 Request::Redis(redis) => self.forward_redis(leg, backend, redis),
-                Request::Text(_) => self.forward(leg, backend, request),
+                Request::Text(_) => self.forward(leg, backend, &request),
             },
             Target::Store => self.dispatch_to_store(leg, request),
         }

@@ -21,7 +21,7 @@ use keyway_engine::{
     CloseReason, ConnId, Engine, Event, Id, MILLISECOND, Nanos, Receiver, SECOND, Slab, Socket, Tag,
 };
 use keyway_store::Store;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -110,7 +110,7 @@ pub(crate) struct Listener {
     /// What is counted of its clients.
     pub counters: Arc<Block>,
     /// Counter blocks by route, made when first used.
-    fronts: RefCell<Vec<Option<u32>>>,
+    fronts: Vec<Cell<u32>>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -118,6 +118,9 @@ impl std::fmt::Debug for Worker {
         f.debug_struct("Worker").field("index", &self.index).finish_non_exhaustive()
     }
 }
+
+/// The counters of this route have not been looked for yet.
+const NO_FRONT: u32 = u32::MAX;
 
 /// What a tag of the engine means.
 enum Named {
@@ -360,10 +363,16 @@ impl Worker {
     }
 
     /// The index of the block that counts requests of a listener on a route.
+    #[inline]
     pub(crate) fn front(&mut self, listener: &Listener, route: RouteId) -> u32 {
-        if let Some(Some(known)) = listener.fronts.borrow().get(route) {
-            return *known;
+        match listener.fronts[route].get() {
+            NO_FRONT => self.open_front(listener, route),
+            known => known,
         }
+    }
+
+    #[cold]
+    fn open_front(&mut self, listener: &Listener, route: RouteId) -> u32 {
         let scope = Scope::Front {
             listener: listener.config.name.clone(),
             route: listener.routes.name(route).to_owned(),
@@ -374,7 +383,7 @@ impl Worker {
             self.fronts.push(block);
             self.fronts.len() - 1
         }) as u32;
-        listener.fronts.borrow_mut()[route] = Some(index);
+        listener.fronts[route].set(index);
         index
     }
 
@@ -572,7 +581,10 @@ impl Worker {
     /// The client sends no more; it still gets what it is owed.
     fn client_ended(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        if client.upload.is_some() {
+        let is_blocked = client.redis.as_ref().is_some_and(|redis| redis.is_blocked)
+            && client.on_lane.is_some_and(|exchange| self.exchanges.contains(exchange));
+        if client.upload.is_some() || is_blocked || client.is_subscribed() {
+            // What a blocking command takes for it would be lost.
             self.close_client(id);
         } else if client.state.blocked || matches!(client.stream, Stream::Dump) {
             // Whole requests wait in `partial`, or a dump goes on: they are served first.
@@ -629,7 +641,7 @@ impl Listener {
     fn new(routes: Rc<Routes>, config: config::Listener, counters: Arc<Block>) -> Listener {
         let root = config.route;
         let is_store = matches!(routes.table.node(root), crate::route::Node::Store);
-        let fronts = RefCell::new(vec![None; routes.table.len()]);
+        let fronts = vec![Cell::new(NO_FRONT); routes.table.len()];
         let mut pools = Vec::new();
         routes.table.pools_from(root, &mut pools);
         let protocol = pools.first().map(|pool| &routes.pools[*pool].config.link.protocol);

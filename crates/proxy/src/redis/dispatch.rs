@@ -131,7 +131,7 @@ impl Worker {
         let backend = self.backend(backend_id);
         let links = if is_resp3 { &backend.links_resp3 } else { &backend.links };
         let link = links[affinity % links.len()];
-        self.forward_on(id, link, Request::Redis(request));
+        self.forward_on(id, link, &Request::Redis(request));
     }
 
     /// The first client that speaks RESP3 has come to this backend.
@@ -171,8 +171,7 @@ impl Worker {
 #[inline]
 fn has_more_keys(request: resp::Request<'_>) -> bool {
     let Some(command) = request.command else { return false };
-    let is_single = command.is_keyed_by_first && command.legacy_keys == [1, 1, 1];
-    !is_single && request.keys().nth(1).is_some()
+    !command.has_one_key && request.keys().nth(1).is_some()
 }
 
 /// Whether a request may be split by the places of its keys.

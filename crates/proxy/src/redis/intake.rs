@@ -59,11 +59,18 @@ impl Worker {
             ..Limits::REDIS
         };
         match resp::request::cut(bytes, &limits, &mut redis.progress) {
+            // A web page can make a browser send requests, but not without these words in front.
+            Cut::Request(request) if request.is_http() => self.drop_client(id),
             Cut::Request(request) => self.redis_begin(id, listener, request),
             Cut::Inline(inline) => {
                 let mut wire = self.spare();
                 inline.render(&mut wire);
-                let step = self.redis_begin(id, listener, again(&wire));
+                let request = again(&wire);
+                let step = if request.is_http() {
+                    self.drop_client(id)
+                } else {
+                    self.redis_begin(id, listener, request)
+                };
                 self.give_back(wire);
                 match step {
                     Step::Took(_) => Step::Took(inline.bytes),
@@ -144,9 +151,9 @@ impl Worker {
             let place = self.session_place(listener, class, request);
             self.in_transaction(exchange, id, place.unwrap_or(None), request);
         } else {
-            self.dispatch(exchange, &listener.routes, listener.root, Request::Redis(request));
+            self.dispatch(exchange, &listener.routes, listener.root, &Request::Redis(request));
         }
-        if self.clients.contains(id) { Step::Took(bytes) } else { Step::Closed }
+        Step::Took(bytes)
     }
 
     /// What a client that is subscribed in RESP2 says. `None` when the request takes its usual way.
@@ -213,7 +220,7 @@ impl Worker {
             Outcome::Reset => self.leave_sessions(id),
             _ => {}
         }
-        Some(if self.clients.contains(id) { Step::Took(bytes) } else { Step::Closed })
+        Some(Step::Took(bytes))
     }
 
     /// Answers in the request's turn, at once if nothing else is owed.
@@ -262,7 +269,7 @@ impl Worker {
         } else {
             self.send_output(id);
         }
-        if self.clients.contains(id) { Step::Took(request.bytes.len()) } else { Step::Closed }
+        Step::Took(request.bytes.len())
     }
 
     fn count_redis_store(&mut self, listener: &Rc<Listener>, asked: Asked, bytes: usize) {
@@ -331,7 +338,7 @@ impl Worker {
             }
             _ => return None,
         }
-        Some(if self.clients.contains(id) { Step::Took(bytes) } else { Step::Closed })
+        Some(Step::Took(bytes))
     }
 
     /// A request between MULTI and EXEC: queued by the server of the transaction's keys.
@@ -386,7 +393,7 @@ impl Worker {
                 }
             }
         }
-        if self.clients.contains(id) { Step::Took(request.bytes.len()) } else { Step::Closed }
+        Step::Took(request.bytes.len())
     }
 
     /// A command of the client's transaction was refused: EXEC will not do anything.
@@ -452,13 +459,13 @@ impl Worker {
             redis.pinned.get_or_insert_default().is_tracking = is(2, b"ON");
         }
         match redis.pinned.as_ref().and_then(|pinned| pinned.place) {
-            Some((_, link)) => self.forward_on(exchange, link, Request::Redis(request)),
+            Some((_, link)) => self.forward_on(exchange, link, &Request::Redis(request)),
             None if redis.pinned.is_some() => self.in_transaction(exchange, id, place, request),
             None => {
-                self.dispatch(exchange, &listener.routes, listener.root, Request::Redis(request))
+                self.dispatch(exchange, &listener.routes, listener.root, &Request::Redis(request))
             }
         }
-        if self.clients.contains(id) { Step::Took(asked.bytes as usize) } else { Step::Closed }
+        Step::Took(asked.bytes as usize)
     }
 
     /// RESET: the client's sessions end.
@@ -521,7 +528,7 @@ fn changes_connection(redis: &Redis, request: resp::Request<'_>, kind: Option<Ki
     let is_tied = redis.pinned.is_some();
     match kind {
         Some(Kind::Transaction | Kind::Blocking | Kind::BlockingOption) => !is_tied,
-        Some(Kind::Subscribe) => !redis.session.is_resp3(),
+        Some(Kind::Subscribe) => true,
         Some(Kind::Local) => match request.verb() {
             Some(RedisVerb::Hello | RedisVerb::Reset) => true,
             Some(RedisVerb::Client) => request.first.eq_ignore_ascii_case(b"TRACKING"),

@@ -53,7 +53,7 @@ impl Worker {
             // carried this one out.
             let exchange = self.open(id, listener, listener.root, Asked { noreply: true, ..asked });
             self.hold_behind(exchange, id);
-            self.forward_on(exchange, link, Request::Redis(again(QUESTION)));
+            self.forward_on(exchange, link, &Request::Redis(again(QUESTION)));
         }
         Step::Took(request.bytes.len())
     }

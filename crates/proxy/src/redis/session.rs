@@ -7,7 +7,7 @@
 
 use crate::backend::BackendId;
 use crate::client::ClientId;
-use crate::exchange::{ExchangeId, Failure};
+use crate::exchange::{Asked, ExchangeId, Failure};
 use crate::forward::Request;
 use crate::link::{Link, LinkId, Phase, Role};
 use crate::redis::{Pinned, again};
@@ -247,7 +247,7 @@ impl Worker {
                 if is_over {
                     self.hold_behind(id, client_id);
                 }
-                self.forward_on(id, link, Request::Redis(request));
+                self.forward_on(id, link, &Request::Redis(request));
             }
             _ => {
                 if is_over {
@@ -273,7 +273,7 @@ impl Worker {
                 if let Some(pinned) = self.pinned(client_id) {
                     pinned.is_watching = true;
                 }
-                self.forward_on(id, link, Request::Redis(request));
+                self.forward_on(id, link, &Request::Redis(request));
             }
             Err(refusal) => {
                 self.forget_pin(client_id);
@@ -298,11 +298,14 @@ impl Worker {
         match place {
             Some((_, link)) if !is_dirty || step == SessionStep::Discard => {
                 self.hold_behind(id, client_id);
-                self.forward_on(id, link, Request::Redis(request));
+                self.forward_on(id, link, &Request::Redis(request));
             }
             Some((_, link)) => {
+                // The client's next transaction waits until the server has forgotten this one.
                 let discard = again(b"*1\r\n$7\r\nDISCARD\r\n");
-                self.forward_on(NOBODY, link, Request::Redis(discard));
+                let silent = self.open_silent(id, client_id);
+                self.hold_behind(silent, client_id);
+                self.forward_on(silent, link, &Request::Redis(discard));
                 self.emit(id, ReplyKind::ServerError, ABORTED, None, true);
             }
             None => {
@@ -332,9 +335,9 @@ impl Worker {
                 let in_multi = self.pinned(client_id).is_some_and(|pinned| pinned.in_multi);
                 if !was_known && in_multi {
                     let multi = again(b"*1\r\n$5\r\nMULTI\r\n");
-                    self.forward_on(NOBODY, link, Request::Redis(multi));
+                    self.forward_on(NOBODY, link, &Request::Redis(multi));
                 }
-                self.forward_on(id, link, Request::Redis(request));
+                self.forward_on(id, link, &Request::Redis(request));
             }
             Err(refusal) => self.refuse(id, refusal),
         }
@@ -349,9 +352,6 @@ impl Worker {
     ) -> Result<LinkId, Refusal> {
         let is_resp3 = self.exchanges.get(id).is_some_and(|exchange| exchange.asked.is_resp3);
         let Some(pinned) = self.pinned(client_id) else { return Err(Refusal::Line(NO_SERVER)) };
-        if pinned.is_dirty && pinned.place.is_none() {
-            return Err(Refusal::Line(ABORTED));
-        }
         let Some(backend) = place else {
             pinned.is_dirty = true;
             return Err(Refusal::Line(NO_SERVER));
@@ -376,6 +376,13 @@ impl Worker {
                 Err(Refusal::Failure(failure))
             }
         }
+    }
+
+    /// An exchange behind all others of the client whose reply it does not get.
+    fn open_silent(&mut self, like: ExchangeId, client_id: ClientId) -> ExchangeId {
+        let exchange = self.exchanges.get(like).expect("the exchange has just been opened");
+        let asked = Asked { noreply: true, ..exchange.asked };
+        self.open_at(client_id, exchange.front, asked)
     }
 
     /// Nothing of the client is begun before this exchange is over: on another connection it could
@@ -414,7 +421,7 @@ impl Worker {
                 if let Some(redis) = client.and_then(|client| client.redis.as_deref_mut()) {
                     redis.is_blocked = true;
                 }
-                self.forward_on(id, link, Request::Redis(request));
+                self.forward_on(id, link, &Request::Redis(request));
             }
             Err(failure) => self.fail(id, failure),
         }
