@@ -121,8 +121,13 @@ fn fits(command: &'static Command, request: &Request<'_>, reply: &mut Reply<'_>)
     arity_of.1 &= is_right_besides(command.verb, count);
     let (name, is_right) = arity_of;
     if !is_right {
+        // A wrong EXEC ends the transaction, and says so whether there is one or not.
+        let code: &[u8] = match command.verb {
+            Verb::Exec => b"EXECABORT Transaction discarded because of: ",
+            _ => b"ERR ",
+        };
         let name = name.as_bytes();
-        reply.error(&[b"ERR wrong number of arguments for '", name, b"' command"]);
+        reply.error(&[code, b"wrong number of arguments for '", name, b"' command"]);
     }
     is_right
 }
