@@ -365,7 +365,12 @@ impl Worker {
             answers::Verdict::Refused => {
                 self.spoil(id);
                 let reply = std::mem::take(&mut self.answer);
-                self.reply_now(id, listener, asked, &reply);
+                if request.verb() == Some(RedisVerb::Exec) {
+                    let exchange = self.open(id, listener, listener.root, asked);
+                    self.abort_transaction(exchange, id, &reply);
+                } else {
+                    self.reply_now(id, listener, asked, &reply);
+                }
                 self.answer = reply;
                 return Step::Took(request.bytes.len());
             }

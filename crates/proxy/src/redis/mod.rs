@@ -63,6 +63,13 @@ pub(crate) struct Subscriber {
 }
 
 impl Pinned {
+    /// The transaction is over, however it ended.
+    pub fn end(&mut self) {
+        self.in_multi = false;
+        self.is_watching = false;
+        self.is_dirty = false;
+    }
+
     /// Whether the client is free again.
     pub fn is_over(&self) -> bool {
         !self.in_multi && !self.is_watching && !self.is_tracking

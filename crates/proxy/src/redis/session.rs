@@ -291,34 +291,42 @@ impl Worker {
         request: resp::Request<'_>,
     ) {
         let Some(pinned) = self.pinned(client_id) else { return };
-        let (place, is_dirty) = (pinned.place, pinned.is_dirty);
-        pinned.in_multi = false;
-        pinned.is_watching = false;
-        pinned.is_dirty = false;
+        let is_exec = step == SessionStep::Exec;
+        if pinned.is_dirty && is_exec {
+            return self.abort_transaction(id, client_id, ABORTED);
+        }
+        let place = pinned.place;
+        pinned.end();
         match place {
-            Some((_, link)) if !is_dirty || step == SessionStep::Discard => {
+            Some((_, link)) => {
                 self.hold_behind(id, client_id);
                 self.forward_on(id, link, &Request::Redis(request));
             }
+            None => {
+                self.forget_pin(client_id);
+                // Nothing was queued: there is nobody to ask.
+                let reply: &[u8] = if is_exec { b"*0\r\n" } else { OK };
+                self.emit(id, ReplyKind::Ok, reply, None, true);
+            }
+        }
+    }
+
+    /// A transaction that must not do anything ends, with this reply.
+    pub(crate) fn abort_transaction(&mut self, id: ExchangeId, client_id: ClientId, reply: &[u8]) {
+        let Some(pinned) = self.pinned(client_id) else { return };
+        let place = pinned.place;
+        pinned.end();
+        match place {
             Some((_, link)) => {
                 // The client's next transaction waits until the server has forgotten this one.
                 let discard = again(b"*1\r\n$7\r\nDISCARD\r\n");
                 let silent = self.open_silent(id, client_id);
                 self.hold_behind(silent, client_id);
                 self.forward_on(silent, link, &Request::Redis(discard));
-                self.emit(id, ReplyKind::ServerError, ABORTED, None, true);
             }
-            None => {
-                self.forget_pin(client_id);
-                let (kind, reply): (_, &[u8]) = match step {
-                    _ if step == SessionStep::Discard => (ReplyKind::Ok, OK),
-                    _ if is_dirty => (ReplyKind::ServerError, ABORTED),
-                    // Nothing was queued: there is nobody to ask.
-                    _ => (ReplyKind::Ok, b"*0\r\n"),
-                };
-                self.emit(id, kind, reply, None, true);
-            }
+            None => self.forget_pin(client_id),
         }
+        self.emit(id, ReplyKind::ServerError, reply, None, true);
     }
 
     /// A command of a client that is tied to a server, or is about to be.

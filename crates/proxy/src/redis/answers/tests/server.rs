@@ -228,8 +228,10 @@ fn the_table_of_commands_is_that_of_a_server() {
     pair.same_lines(
         "command info foo; command info config|foo; command info foo|bar; \
          command docs foo; command list foo; command list filterby; \
-         command list filterby foo bar; command list filterby module x; command list filterby aclcat foo; \
-         command list filterby pattern nothing*; command list filterby pattern GET; command list filterby pattern g?t",
+         command list filterby foo bar; command list filterby module x; \
+         command list filterby aclcat foo; \
+         command list filterby pattern nothing*; command list filterby pattern GET; \
+         command list filterby pattern g?t",
     );
     for filter in ["", " filterby pattern x*", " filterby aclcat geo", " filterby aclcat SET"] {
         let line = format!("command list{filter}");
@@ -251,7 +253,8 @@ fn keys_are_found_as_a_server_finds_them() {
         let lines = "foo bar; ping x; get a b; get a; \
             mset a b c; mset a 1 b 2; set a b; object encoding a; \
             xgroup create a b c; config get x; object foo x; zunionstore d 2 a b; \
-            zunionstore d 9 a b; zunionstore d x a b; xread count 1 streams a b 0 0; migrate h 1 k 0 10; \
+            zunionstore d 9 a b; zunionstore d x a b; xread count 1 streams a b 0 0; \
+            migrate h 1 k 0 10; \
             publish a b; eval s 0; eval s 1 a; eval s 2 a b c; \
             lmpop 1 a left; ping ping; lmove a b left right; memory usage a; \
             auth a b";
