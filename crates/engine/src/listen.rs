@@ -20,7 +20,7 @@ pub enum ListenAddress {
     Unix {
         /// The path; a leading `@` means Linux's abstract namespace, which has no permissions.
         path: PathBuf,
-        /// Permission bits of the socket file, such as `0o700`.
+        /// Permission bits of the socket file, such as `0o700`; 0 leaves them to the umask.
         mode: u32,
     },
 }
@@ -87,7 +87,7 @@ pub fn listen(address: &ListenAddress, options: &ListenOptions) -> io::Result<Li
                 remove_abandoned(path);
             }
             rustix::net::bind(&fd, &socket_address)?;
-            if !is_abstract {
+            if !is_abstract && *mode != 0 {
                 // Before `listen`, so that nobody can connect under wider permissions.
                 rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(*mode))?;
             }

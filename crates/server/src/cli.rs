@@ -1,7 +1,7 @@
 //! The command line of `keyway` itself; memcached's own is read by `keyway_config::memcached`.
 //!
 //! This file only names commands and options. Each command's work is in a module of its own:
-//! `serve`, `personality`, `cli::check`, `cli::convert`, `cli::explain`, `cli::ctl`, `bench`.
+//! `serve`, `personality`, `nutcracker`, `cli::check`, `cli::convert`, `cli::explain`, `cli::ctl`, `bench`.
 
 pub mod check;
 pub mod convert;
@@ -58,8 +58,13 @@ pub enum Command {
     Ctl(Ctl),
     /// Generate load for memcached and Redis servers and measure latency
     Bench(bench::Args),
-    #[command(hide = true)]
-    Nutcracker(Absent),
+    /// Be nutcracker (twemproxy): its command line, its file, its signals (also as argv[0])
+    #[command(disable_help_flag = true)]
+    Nutcracker {
+        /// nutcracker's own arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     #[command(hide = true, name = "momento-proxy")]
     MomentoProxy(Absent),
     #[command(hide = true)]
@@ -369,7 +374,7 @@ mod tests {
 
     #[test]
     fn commands_of_other_versions_are_recognised_with_any_arguments() {
-        for word in ["nutcracker", "momento-proxy", "convert", "plan", "top"] {
+        for word in ["momento-proxy", "convert", "plan", "top"] {
             assert!(parse(&[word, "-c", "x", "--help", "y"]).is_ok(), "{word}");
         }
     }

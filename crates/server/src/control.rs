@@ -17,7 +17,7 @@ pub mod workers;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::admin::Order;
+use crate::nutcracker::signals::{self as nutcracker, Heed};
 use crate::report::Reporter;
 use crate::udp;
 use listeners::{Bound, Change, Failed, Listeners, Socket};
@@ -64,6 +65,8 @@ pub struct Plan {
     pub stats_detail: bool,
     /// Listeners that stand for one place; see [`Listeners::prepare`].
     pub listen_groups: Vec<Vec<ListenerId>>,
+    /// Where nutcracker's statistics are given out.
+    pub stats: Option<TcpListener>,
     /// Called once when all listeners are bound and workers run, before the first client.
     pub on_ready: Box<dyn FnOnce(&Ready<'_>)>,
 }
@@ -79,6 +82,18 @@ pub enum Manners {
         /// See above.
         refuse_over_limit: bool,
     },
+    /// nutcracker's signals; clients beyond the limit are closed without a word.
+    Nutcracker,
+}
+
+impl Manners {
+    /// How many clients may be connected when so many files may be open.
+    fn places(self, config: &Config, files_allowed: u64) -> usize {
+        match self {
+            Manners::Keyway | Manners::Memcached { .. } => deal::places(config, files_allowed),
+            Manners::Nutcracker => crate::nutcracker::budget(config, files_allowed).0,
+        }
+    }
 }
 
 /// What a front-end may want to tell when everything runs.
@@ -109,6 +124,8 @@ pub enum End {
     Asked,
     /// USR1 or `shutdown graceful`.
     AskedGracefully,
+    /// nutcracker's INT, which is no success.
+    Interrupted,
     /// A worker ended although nobody asked it to.
     WorkerLost,
 }
@@ -126,8 +143,8 @@ pub fn run(plan: Plan) -> Result<End, Trouble> {
         .map_err(|error| Trouble::System("starting the control thread's runtime", error))?;
     let end = runtime.block_on(async {
         match start::start(plan).await? {
-            Some(mut control) => Ok(control.run().await),
-            None => Ok(End::Asked),
+            Ok(mut control) => Ok(control.run().await),
+            Err(end) => Ok(end),
         }
     });
     // Look-ups that hang in the resolver must not keep the process from ending.
@@ -220,6 +237,17 @@ impl Control {
             // Not one of ours: nothing to re-open or to rotate yet.
             Signal::Graceful => Step::Nothing,
             Signal::HangUp => self.step(Input::Reload),
+            Signal::Nutcracker(signal) => match nutcracker::heed(signal) {
+                Heed::GoOn => Step::Nothing,
+                Heed::ReloadIfNews if !self.reloading.is_news() => Step::Nothing,
+                Heed::ReloadIfNews => self.step(Input::Reload),
+                Heed::Do(input) => {
+                    if input == Input::StopNow {
+                        self.end = End::Interrupted;
+                    }
+                    self.step(input)
+                }
+            },
         }
     }
 
@@ -266,8 +294,8 @@ impl Control {
     fn shutdown(&mut self, graceful: bool) -> Step {
         tracing::info!(graceful, "a client asked for the end of the process");
         match (self.manners, graceful) {
-            (Manners::Keyway, true) => self.step(Input::Stop),
-            (Manners::Keyway, false) => self.step(Input::StopNow),
+            (Manners::Keyway | Manners::Nutcracker, true) => self.step(Input::Stop),
+            (Manners::Keyway | Manners::Nutcracker, false) => self.step(Input::StopNow),
             (Manners::Memcached { .. }, true) => self.signal(Signal::Graceful),
             (Manners::Memcached { .. }, false) => self.signal(Signal::Terminate),
         }
@@ -355,11 +383,13 @@ impl Control {
         let generation = &self.generation;
         let config = Arc::new(generation.config.clone());
         let names_failing = self.names.failing() as u64;
+        let listeners_opened = self.listeners.opened();
         let engines = self.workers.engines.clone();
         self.status.change(|view| {
             view.generation = generation.number;
             view.config = config;
             view.names_failing = names_failing;
+            view.listeners_opened = listeners_opened;
             view.engines = engines;
         });
     }

@@ -1,7 +1,7 @@
 //! The binary: everything that is not per-request.
 //!
-//! `argv[0]` or the first word decides who we are: memcached (`personality`) or Keyway itself
-//! (`cli`). Serving, whoever asks for it, is `control`: one thread that starts workers and talks to
+//! `argv[0]` or the first word decides who we are: memcached (`personality`), nutcracker
+//! (`nutcracker`) or Keyway itself (`cli`). Serving, whoever asks for it, is `control`: one thread that starts workers and talks to
 //! them by mail. Nothing here touches a request.
 
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ mod console;
 mod control;
 mod logging;
 mod metrics;
+mod nutcracker;
 mod personality;
 mod privileges;
 mod report;
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
     if is_memcached(&program) {
         return personality::run(&program.to_string_lossy(), args.collect());
     }
+    if is_named(&program, "nutcracker") {
+        return nutcracker::run(args.collect());
+    }
     let Cli { command, serve } = Cli::parse();
     match command {
         None => serve::run(&serve),
@@ -48,7 +52,7 @@ fn main() -> ExitCode {
         Some(Command::Explain(explain)) => cli::explain::run(&explain),
         Some(Command::Ctl(ctl)) => cli::ctl::run(&ctl),
         Some(Command::Bench(args)) => bench::run(args),
-        Some(Command::Nutcracker(_)) => absent("nutcracker"),
+        Some(Command::Nutcracker { args }) => nutcracker::run(args),
         Some(Command::MomentoProxy(_)) => absent("momento-proxy"),
         Some(Command::Plan(_)) => absent("plan"),
         Some(Command::Top(_)) => absent("top"),
@@ -57,8 +61,11 @@ fn main() -> ExitCode {
 
 /// Whether the program was called by memcached's name, or that of its debug build.
 fn is_memcached(program: &OsString) -> bool {
-    let name = Path::new(program).file_name().unwrap_or_default();
-    name == "memcached" || name == "memcached-debug"
+    is_named(program, "memcached") || is_named(program, "memcached-debug")
+}
+
+fn is_named(program: &OsString, name: &str) -> bool {
+    Path::new(program).file_name().unwrap_or_default() == name
 }
 
 /// A command of the product that this version does not have.

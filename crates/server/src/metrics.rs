@@ -142,7 +142,7 @@ fn family(name: &str) -> &'static Family {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::deal::Gate;
+    use crate::control::deal::{Excess, Gate};
     use keyway_proxy::config::{CommandClass, Config};
     use keyway_proxy::stats::{self, Scope, WorkerCounters};
     use keyway_store::{Options, Store};
@@ -170,7 +170,7 @@ mod tests {
             }
         }
         let store = Arc::new(Store::new(Options::new(1 << 20)));
-        let status = Status::new(config, registry, store, Gate::new(10, false));
+        let status = Status::new(config, registry, store, Gate::new(10, Excess::Waits));
         status.change(|view| view.engines = vec!["epoll", "epoll"]);
         status
     }

@@ -102,6 +102,7 @@ fn start(
         settings,
         stats_detail: process.stats_detail,
         listen_groups: process.listen_groups.clone(),
+        stats: None,
         on_ready: Box::new({
             let process = process.clone();
             move |ready| write_files(ready, &process)
@@ -128,7 +129,7 @@ fn start(
             console::err("Gracefully stopping");
             ExitCode::SUCCESS
         }
-        Ok(End::WorkerLost) => {
+        Ok(End::WorkerLost | End::Interrupted) => {
             console::err("Exiting on error");
             ExitCode::FAILURE
         }

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use keyway_proxy::events::Event;
 
+use crate::control::Manners;
 use crate::control::status::Status;
+use crate::nutcracker::phrases;
 
 /// Lines of one kind about one thing that may follow each other at once.
 const BURST: u32 = 5;
@@ -25,12 +27,13 @@ const EVENTS_PER_ROUND: usize = 4096;
 pub struct Reporter {
     events: Receiver<(usize, Event)>,
     limiter: Limiter,
+    manners: Manners,
 }
 
 impl Reporter {
-    /// Reports what comes through `events`.
-    pub fn new(events: Receiver<(usize, Event)>) -> Reporter {
-        Reporter { events, limiter: Limiter::default() }
+    /// Reports what comes through `events`, in the words of these manners.
+    pub fn new(events: Receiver<(usize, Event)>, manners: Manners) -> Reporter {
+        Reporter { events, limiter: Limiter::default(), manners }
     }
 
     /// Writes what has come in since the last call. Never waits.
@@ -38,6 +41,9 @@ impl Reporter {
         let now = Instant::now();
         for (worker, event) in self.events.try_iter().take(EVENTS_PER_ROUND) {
             match self.limiter.admit(about(&event), now) {
+                Some(suppressed) if self.manners == Manners::Nutcracker => {
+                    phrases::tell(&status.view().config, worker, &event, suppressed);
+                }
                 Some(suppressed) => write(worker, &event, suppressed),
                 None => {
                     status.lines_suppressed.fetch_add(1, Relaxed);

@@ -82,11 +82,12 @@ fn serve(options: &Serve, config: Config, overrides: Overrides) -> ExitCode {
         manners: Manners::Keyway,
         stats_detail: false,
         listen_groups: Vec::new(),
+        stats: None,
         on_ready: Box::new(move |ready| welcome(&told, ready, without_file)),
     };
     match control::run(plan) {
         Ok(End::Asked | End::AskedGracefully) => ExitCode::SUCCESS,
-        Ok(End::WorkerLost) => ExitCode::from(EXIT_SYSTEM),
+        Ok(End::WorkerLost | End::Interrupted) => ExitCode::from(EXIT_SYSTEM),
         Err(trouble) => {
             explain_trouble(&trouble, without_file);
             ExitCode::from(EXIT_SYSTEM)
@@ -227,7 +228,7 @@ fn check_file_limit(config: &Config) {
 }
 
 /// What `stats settings` tells, as far as the native configuration knows it.
-fn settings(config: &Config) -> Settings {
+pub fn settings(config: &Config) -> Settings {
     let store = config.store.clone().unwrap_or_default();
     let first = config.listeners.first();
     let port = match first.map(|listener| &listener.bind) {

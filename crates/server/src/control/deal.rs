@@ -42,14 +42,24 @@ pub fn places(config: &Config, files_allowed: u64) -> usize {
     usize::try_from(left).unwrap_or(usize::MAX).min(config.limits.clients_max)
 }
 
+/// What becomes of connections beyond the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// They wait in the kernel's queue until a client goes.
+    Waits,
+    /// They get an error line and are closed: memcached's way.
+    IsTold,
+    /// They are closed without a word: nutcracker's way.
+    IsClosed,
+}
+
 /// What the acceptor's thread and control both look at.
 #[derive(Debug)]
 pub struct Gate {
     /// Most open clients; see [`places`].
     pub clients_max: AtomicUsize,
-    /// Beyond the limit: `true` closes connections with an error line (memcached's way), `false`
-    /// leaves them in the kernel's queue until a client goes.
-    pub refuse: bool,
+    /// What becomes of those beyond.
+    pub excess: Excess,
     /// Connections closed because of the limit.
     pub rejected: AtomicU64,
     /// The address of each open listener, by its number, as `stats conns` shows it.
@@ -70,10 +80,10 @@ struct Pauses {
 
 impl Gate {
     /// An open gate for so many clients.
-    pub fn new(clients_max: usize, refuse: bool) -> Arc<Gate> {
+    pub fn new(clients_max: usize, excess: Excess) -> Arc<Gate> {
         Arc::new(Gate {
             clients_max: AtomicUsize::new(clients_max),
-            refuse,
+            excess,
             rejected: AtomicU64::new(0),
             addresses: Mutex::default(),
             handle: OnceLock::new(),
@@ -163,8 +173,11 @@ impl Dealer {
         let loads: Vec<u64> = (0..self.seats.len()).map(|index| self.load(index)).collect();
         let clients: u64 = loads.iter().sum();
         let clients_max = self.status.gate.clients_max.load(Relaxed) as u64;
-        if clients >= clients_max && self.status.gate.refuse {
-            refuse(&accepted);
+        let excess = self.status.gate.excess;
+        if clients >= clients_max && excess != Excess::Waits {
+            if excess == Excess::IsTold {
+                refuse(&accepted);
+            }
             self.shared.conns.reject();
             self.status.gate.rejected.fetch_add(1, Relaxed);
             return;
@@ -189,7 +202,7 @@ impl Dealer {
         seat.dealt += 1;
         self.status.gate.dealt.fetch_add(1, Relaxed);
         seat.mail.send(Mail::Client { socket: accepted.socket, listener_key, entry });
-        if clients + 1 >= clients_max && !self.status.gate.refuse {
+        if clients + 1 >= clients_max && excess == Excess::Waits {
             self.status.gate.pause();
         }
     }

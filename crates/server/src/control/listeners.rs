@@ -147,6 +147,7 @@ impl Listeners {
             let old = self.open.iter().find(|old| old.key == open.key);
             if let (Some(old), Bind::Unix { path, mode }) = (old, &open.bind)
                 && old.bind != open.bind
+                && *mode != 0
                 && let Err(error) = fs::set_permissions(path, Permissions::from_mode(*mode))
             {
                 let path = path.display();
@@ -155,6 +156,11 @@ impl Listeners {
         }
         self.open.clone_from(&change.open);
         self.next_key = change.next_key;
+    }
+
+    /// How many sockets were opened so far.
+    pub fn opened(&self) -> u32 {
+        self.next_key
     }
 
     /// Removes the files of our Unix sockets; the process is about to end.

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::names::{self, Answers};
 use super::phase::Step;
-use super::{Control, deal, listeners};
+use super::{Control, listeners};
 use crate::admin::ReloadResult;
 use crate::privileges;
 
@@ -30,14 +30,29 @@ const UNUSED_STORE_BYTES: u64 = 1 << 20;
 type Read = Box<dyn Fn() -> Result<(Config, Vec<String>), Vec<String>> + Send + Sync>;
 
 /// Where configurations come from.
-pub struct Source(Arc<Read>);
+pub struct Source {
+    read: Arc<Read>,
+    is_news: Box<dyn Fn() -> bool + Send>,
+    accepted: Box<dyn Fn() + Send>,
+}
 
 impl Source {
     /// Asks `read` for each new configuration.
     pub fn new(
         read: impl Fn() -> Result<(Config, Vec<String>), Vec<String>> + Send + Sync + 'static,
     ) -> Source {
-        Source(Arc::new(Box::new(read)))
+        let read: Arc<Read> = Arc::new(Box::new(read));
+        Source { read, is_news: Box::new(|| true), accepted: Box::new(|| {}) }
+    }
+
+    /// A source that knows whether it has anything new: `is_news` says so, and `accepted` is called
+    /// whenever what was read last has been taken over.
+    pub fn with_memory(
+        self,
+        is_news: impl Fn() -> bool + Send + 'static,
+        accepted: impl Fn() + Send + 'static,
+    ) -> Source {
+        Source { is_news: Box::new(is_news), accepted: Box::new(accepted), ..self }
     }
 }
 
@@ -84,7 +99,7 @@ impl Reloading {
             self.again = true;
             return;
         }
-        let (read, loaded) = (self.source.0.clone(), self.loaded.clone());
+        let (read, loaded) = (self.source.read.clone(), self.loaded.clone());
         self.running = Some(tokio::spawn(async move {
             let result = match (*read)() {
                 Ok((config, warnings)) => {
@@ -99,6 +114,11 @@ impl Reloading {
             // Control is gone only when the process ends.
             let _ending = loaded.send(result).await;
         }));
+    }
+
+    /// Whether reading the configuration again may bring another one.
+    pub fn is_news(&self) -> bool {
+        (self.source.is_news)()
     }
 
     /// Forgets everything: the process drains. Those who wait learn it by their closed channel.
@@ -131,6 +151,7 @@ impl Control {
         let result = loaded.and_then(|(config, answers)| self.take_over(*config, answers));
         match &result {
             Ok(generation) => {
+                (self.reloading.source.accepted)();
                 tracing::info!(generation, "configuration reloaded");
                 self.status.change(|view| {
                     view.reloads.accepted += 1;
@@ -190,7 +211,7 @@ impl Control {
     /// Gives the next generation to all workers.
     fn configure(&mut self, config: Config, listener_keys: Vec<u32>) {
         let number = self.generation.number + 1;
-        let places = deal::places(&config, privileges::files_allowed());
+        let places = self.manners.places(&config, privileges::files_allowed());
         // A limit that is read a moment late is no worse than one that is set a moment later.
         self.status.gate.clients_max.store(places, Ordering::Relaxed);
         self.generation = Arc::new(Generation { number, config, listener_keys });

@@ -18,7 +18,7 @@ use keyway_proxy::stats::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::deal::{self, Dealer, Gate};
+use super::deal::{Dealer, Excess, Gate};
 use super::listeners::Listeners;
 use super::names::{self, Names};
 use super::phase::{Input, Phase};
@@ -28,6 +28,7 @@ use super::status::Status;
 use super::workers::{Ended, Supplies, Workers};
 use super::{Control, End, Manners, Plan, Ready, Trouble};
 use crate::metrics::Process;
+use crate::nutcracker::signals::{self as nutcracker, Heed};
 use crate::report::Reporter;
 use crate::{admin, privileges, udp};
 
@@ -38,9 +39,10 @@ const ORDERS_MAX: usize = 16;
 /// Probing of idle clients, so that those that are gone without a word do not stay for ever.
 const CLIENT_KEEPALIVE: Keepalive = Keepalive { idle_s: 120, interval_s: 30, probes: 4 };
 
-/// Starts everything. `None` when a signal ended the start.
-pub async fn start(mut plan: Plan) -> Result<Option<Control>, Trouble> {
-    let mut signals = Signals::new().map_err(|error| Trouble::System("taking signals", error))?;
+/// Starts everything, unless a signal ends the start.
+pub async fn start(mut plan: Plan) -> Result<Result<Control, End>, Trouble> {
+    let mut signals =
+        Signals::new(plan.manners).map_err(|error| Trouble::System("taking signals", error))?;
     let status = status(&plan);
     let shared = shared(&status, plan.settings, plan.config.workers);
     shared.prefixes.turn(plan.stats_detail);
@@ -54,7 +56,10 @@ pub async fn start(mut plan: Plan) -> Result<Option<Control>, Trouble> {
     }
 
     let base = plan.config.clone();
-    let Some(names) = resolve(&base, &mut signals).await else { return Ok(None) };
+    let names = match resolve(&base, &mut signals).await {
+        Ok(names) => names,
+        Err(end) => return Ok(Err(end)),
+    };
     names.fill(&mut plan.config);
 
     let mut listeners = Listeners::default();
@@ -63,7 +68,10 @@ pub async fn start(mut plan: Plan) -> Result<Option<Control>, Trouble> {
 
     let listener_keys = change.keys.clone();
     let generation = Arc::new(Generation { number: 1, config: plan.config, listener_keys });
-    let crew = start_workers(&generation, &status, &shared)?;
+    let crew = start_workers(&generation, &status, &shared, plan.manners)?;
+    if let Some(listener) = plan.stats {
+        tokio::spawn(crate::nutcracker::stats::serve(listener, status.clone()));
+    }
     let (reloading, loaded) = Reloading::new(plan.source);
     let (answers_sender, answers) = mpsc::channel(1);
     let mut control = Control {
@@ -97,22 +105,26 @@ pub async fn start(mut plan: Plan) -> Result<Option<Control>, Trouble> {
     control.open(change);
     control.step(Input::Started);
     control.publish();
-    Ok(Some(control))
+    Ok(Ok(control))
 }
 
 fn status(plan: &Plan) -> Arc<Status> {
     let config = &plan.config;
-    let refuse_over_limit = matches!(plan.manners, Manners::Memcached { refuse_over_limit: true });
+    let excess = match plan.manners {
+        Manners::Keyway | Manners::Memcached { refuse_over_limit: false } => Excess::Waits,
+        Manners::Memcached { refuse_over_limit: true } => Excess::IsTold,
+        Manners::Nutcracker => Excess::IsClosed,
+    };
     Status::new(
         Arc::new(config.clone()),
         Registry::new(config.workers),
         Arc::new(reload::store(config.store.as_ref())),
-        Gate::new(deal::places(config, privileges::files_allowed()), refuse_over_limit),
+        Gate::new(plan.manners.places(config, privileges::files_allowed()), excess),
     )
 }
 
-/// Resolves all names once. `None` when a signal came first.
-async fn resolve(config: &Config, signals: &mut Signals) -> Option<Names> {
+/// Resolves all names once, unless a signal comes first.
+async fn resolve(config: &Config, signals: &mut Signals) -> Result<Names, End> {
     let asking = names::ask(names::wanted(config));
     tokio::pin!(asking);
     loop {
@@ -120,12 +132,17 @@ async fn resolve(config: &Config, signals: &mut Signals) -> Option<Names> {
             answers = &mut asking => {
                 let mut names = Names::default();
                 names::log(&names.learn(answers));
-                return Some(names);
+                return Ok(names);
             }
             signal = signals.next() => match signal {
-                Signal::Terminate | Signal::Graceful => return None,
+                Signal::Terminate | Signal::Graceful => return Err(End::Asked),
                 // The file was read a moment ago.
                 Signal::HangUp => {}
+                Signal::Nutcracker(signal) => match nutcracker::heed(signal) {
+                    Heed::Do(Input::Stop) => return Err(End::Asked),
+                    Heed::Do(Input::StopNow) => return Err(End::Interrupted),
+                    _ => {}
+                },
             },
         }
     }
@@ -143,6 +160,7 @@ fn start_workers(
     generation: &Arc<Generation>,
     status: &Arc<Status>,
     shared: &Arc<Shared>,
+    manners: Manners,
 ) -> Result<Crew, Trouble> {
     let (event_sender, event_queue) = events::queue(EVENTS_MAX);
     let (ended_sender, ended) = mpsc::unbounded_channel();
@@ -163,7 +181,7 @@ fn start_workers(
     let dealer = Dealer::new(workers.mail(), status, shared.clone());
     let acceptor = start_acceptor(config, dealer, &status.gate)
         .map_err(|error| Trouble::System("starting the acceptor", error))?;
-    Ok(Crew { workers, ended, acceptor, reporter: Reporter::new(event_queue) })
+    Ok(Crew { workers, ended, acceptor, reporter: Reporter::new(event_queue, manners) })
 }
 
 async fn open_admin(config: &Config, is_optional: bool) -> Result<Option<TcpListener>, Trouble> {

@@ -47,6 +47,8 @@ pub struct View {
     pub reloads: Reloads,
     /// Names of backends that do not resolve at the moment.
     pub names_failing: u64,
+    /// Sockets for listening opened so far.
+    pub listeners_opened: u32,
     /// Which kernel interface each worker really uses.
     pub engines: Vec<&'static str>,
 }
@@ -82,6 +84,7 @@ impl Status {
             config,
             reloads: Reloads::default(),
             names_failing: 0,
+            listeners_opened: 0,
             engines: Vec::new(),
         };
         Arc::new(Status {
