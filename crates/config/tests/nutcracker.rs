@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use keyway_config::nutcracker::argv::{self, Outcome};
-use keyway_config::nutcracker::{Options, Refused, load, system_resolver};
+use keyway_config::nutcracker::{DIRECTIVES, Options, Refused, load, system_resolver};
 use keyway_proxy::config::Compat;
 use serde_json::Value;
 
@@ -297,6 +297,19 @@ fn edited_files_are_judged_alike() {
     let rounds = rounds.unwrap_or(600);
     let good = (0..rounds).filter(|_| compare(&folder, &edited(&mut dice, &lists))).count();
     assert!(good > rounds / 20 && good < rounds, "{good} of {rounds}");
+}
+
+#[test]
+fn the_table_of_directives_is_complete() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/nutcracker.md");
+    let text = fs::read_to_string(path).unwrap();
+    for row in &DIRECTIVES {
+        let begin = format!("| `{}` |", row.name);
+        let line = text.lines().find(|line| line.starts_with(&begin));
+        let line = line.unwrap_or_else(|| panic!("`{}` is not in the table", row.name));
+        let default = line.split('|').nth(3).unwrap().trim();
+        assert_eq!(default.trim_matches('`'), row.default, "{line}");
+    }
 }
 
 /// What the command line is told, without what only `-h` and `-D` say in their own words.
