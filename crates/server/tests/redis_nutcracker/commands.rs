@@ -196,10 +196,18 @@ fn table_holds_for_every_number_of_arguments(program: Program) {
     assert!(wrong.is_empty(), "{} rows differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What we answer better than nutcracker, on purpose.
+/// What we do better than nutcracker, on purpose, unless we are to be strict.
 fn is_ours_alone(program: Program, row: &Row, got: &Answer) -> bool {
-    // Clients ask for the table of commands when they connect; we have it ourselves.
-    program == crate::OURS && row.name == "command" && matches!(got, Answer::Open(_))
+    let better = [
+        // Clients ask for the table of commands when they connect, and log in with two words.
+        "command", "auth", "ping", "lolwut",
+        // Keys of one command are asked for where they are, not all where the first one is.
+        "exists", // The count of keys is no key.
+        "zdiff", "zinter", "zunion", // A script may have no key.
+        "eval", "evalsha",
+    ];
+    let is_better = better.contains(&row.name.as_str());
+    program == crate::OURS && is_better && matches!(got, Answer::Open(_))
 }
 
 fn shown((answer, asked): &(Answer, Vec<Vec<Vec<u8>>>)) -> String {
@@ -277,7 +285,7 @@ const UNKNOWN: [&str; 60] = [
 ];
 
 /// What closes at the level of ours that lets new commands pass.
-const UNKNOWN_TO_ALL: [&str; 9] = [
+const UNKNOWN_TO_ALL: [&str; 8] = [
     "scan 0",
     "keys *",
     "randomkey",
@@ -286,7 +294,6 @@ const UNKNOWN_TO_ALL: [&str; 9] = [
     "flushall",
     "msetnx a b",
     "nosuchcommand a",
-    "ping a",
 ];
 
 fn names_outside_the_table_close(program: Program) {

