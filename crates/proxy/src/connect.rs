@@ -382,7 +382,8 @@ fn version_verdict(bytes: &[u8]) -> Verdict {
 }
 
 /// Takes the answers of a Redis server off the front of `bytes`. A server that asks for a login
-/// that we do not have is used all the same: its error says more than ours would.
+/// that we do not have, or that is busy with a script, is used all the same: its error says more
+/// than ours would.
 fn greeting_verdict(bytes: &mut Vec<u8>, left: &mut u32, login: &RedisLogin) -> Verdict {
     let mut at = 0;
     while *left > 0 {
@@ -399,8 +400,8 @@ fn greeting_verdict(bytes: &mut Vec<u8>, left: &mut u32, login: &RedisLogin) -> 
         let reply = &bytes[at..at + used];
         let code = resp::reply::error_code(reply);
         let says_not_yet = matches!(code, Some(b"LOADING" | b"MASTERDOWN"));
-        let needs_login = matches!(code, Some(b"NOAUTH" | b"NOPERM"));
-        if code.is_some() && (says_not_yet || !(login.refusal_is_ignored || needs_login)) {
+        let is_alive = matches!(code, Some(b"NOAUTH" | b"NOPERM" | b"BUSY"));
+        if code.is_some() && (says_not_yet || !(login.refusal_is_ignored || is_alive)) {
             return Verdict::Unfit;
         }
         at += used;

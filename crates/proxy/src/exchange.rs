@@ -54,13 +54,15 @@ pub enum Voice {
     Redis,
     /// As twemproxy on a Redis pool.
     NutcrackerRedis,
+    /// As twemproxy on a Redis pool, and requests go where twemproxy sends them.
+    StrictRedis,
 }
 
 impl Voice {
     /// Whether the client speaks RESP.
     #[inline]
     pub fn is_redis(self) -> bool {
-        matches!(self, Voice::Redis | Voice::NutcrackerRedis)
+        !matches!(self, Voice::Memcached | Voice::NutcrackerMemcached)
     }
 }
 
@@ -69,7 +71,9 @@ macro_rules! reason {
     ($voice:expr, $words:literal, $nutcracker:literal) => {
         match $voice {
             Voice::Redis => concat!("-ERR ", $words, "\r\n").as_bytes(),
-            Voice::NutcrackerRedis => concat!("-ERR ", $nutcracker, "\r\n").as_bytes(),
+            Voice::NutcrackerRedis | Voice::StrictRedis => {
+                concat!("-ERR ", $nutcracker, "\r\n").as_bytes()
+            }
             _ => concat!("SERVER_ERROR ", $nutcracker, "\r\n").as_bytes(),
         }
     };

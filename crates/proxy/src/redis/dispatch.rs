@@ -14,6 +14,7 @@ use crate::routes::Routes;
 use crate::worker::Worker;
 use keyway_proto::memcached::ReplyKind;
 use keyway_proto::resp;
+use keyway_proto::resp::command::Hashed;
 use std::rc::Rc;
 
 /// Stands for the key of commands that have none: they all go to one server of a pool. It is
@@ -54,10 +55,17 @@ impl Worker {
     ) {
         let Some(exchange) = self.exchanges.get(id) else { return };
         let (class, voice) = (exchange.asked.class, exchange.asked.voice);
-        let first = request.first_key().unwrap_or(NO_KEY);
+        let first = match voice {
+            Voice::StrictRedis => hashed_by_twemproxy(request),
+            _ => request.first_key().unwrap_or(NO_KEY),
+        };
         let Some(place) = self.place_of(routes, route, class, first) else {
             return self.fail(id, Failure::Refused);
         };
+        if voice == Voice::StrictRedis && request.verb() == Some(resp::Verb::Exists) {
+            // twemproxy sends it whole, so that it counts the first key's server only.
+            return self.dispatch_to_place(id, routes, place, request);
+        }
         if has_many_places(routes, route, place.0) && has_more_keys(request) {
             let Some(is_one) = self.is_one_place(routes, route, class, place, request) else {
                 return self.fail(id, Failure::Refused);
@@ -165,6 +173,17 @@ impl Worker {
             _ => None,
         }
     }
+}
+
+/// The argument that twemproxy hashes, even where it is no key.
+fn hashed_by_twemproxy<'a>(request: resp::Request<'a>) -> &'a [u8] {
+    let known = request.command.and_then(|command| command.nutcracker);
+    let argument = match known.map(|known| known.hashed) {
+        Some(Hashed::First | Hashed::Every | Hashed::Pairs) => request.argument(1),
+        Some(Hashed::Third) => request.argument(3),
+        Some(Hashed::Placeholder | Hashed::Local) | None => request.first_key(),
+    };
+    argument.unwrap_or(NO_KEY)
 }
 
 /// Whether a request has more keys than the first.

@@ -123,7 +123,10 @@ impl Worker {
         }
         let is_muted = redis.session.begin_request();
         let is_resp3 = redis.session.is_resp3();
-        let in_multi = redis.pinned.as_ref().is_some_and(|pinned| pinned.in_multi);
+        let pinned = redis.pinned.as_ref();
+        let in_multi = pinned.is_some_and(|pinned| pinned.in_multi);
+        let kept = pinned.map(|pinned| pinned.listener.clone());
+        let listener = kept.as_ref().unwrap_or(listener);
         if redis.subscriber.is_some()
             && !is_resp3
             && let Some(step) = self.for_subscriber(id, request, kind)
@@ -308,7 +311,7 @@ impl Worker {
                 let place = self.session_place(listener, asked.class, request);
                 let exchange = self.open(id, listener, listener.root, asked);
                 match place {
-                    Some(place) => self.transaction(exchange, id, step, place, request),
+                    Some(place) => self.transaction(exchange, id, listener, step, place, request),
                     None => self.emit(exchange, ReplyKind::ServerError, CROSSED, None, true),
                 }
             }
@@ -379,7 +382,7 @@ impl Worker {
             let exchange = self.open(id, listener, listener.root, asked);
             let place = self.pinned(id).and_then(|pinned| pinned.place);
             let place = place.map(|(backend, _)| backend);
-            self.transaction(exchange, id, step, place, request);
+            self.transaction(exchange, id, listener, step, place, request);
         } else if !answers::may_be_queued(&request, listener.database, listener.config.allow.flush)
         {
             self.spoil(id);
@@ -461,7 +464,8 @@ impl Worker {
         let client = self.clients.get_mut(id).expect("the client was found above");
         let redis = client.redis.as_deref_mut().expect("a client that speaks RESP has this");
         if is(1, b"TRACKING") {
-            redis.pinned.get_or_insert_default().is_tracking = is(2, b"ON");
+            let pinned = redis.pinned.get_or_insert_with(|| Pinned::new(listener));
+            pinned.is_tracking = is(2, b"ON");
         }
         match redis.pinned.as_ref().and_then(|pinned| pinned.place) {
             Some((_, link)) => self.forward_on(exchange, link, &Request::Redis(request)),
@@ -554,7 +558,8 @@ fn asked(
 ) -> Asked {
     let voice = match listener.config.compat {
         Compat::Native => Voice::Redis,
-        Compat::Nutcracker | Compat::Strict => Voice::NutcrackerRedis,
+        Compat::Nutcracker => Voice::NutcrackerRedis,
+        Compat::Strict => Voice::StrictRedis,
     };
     Asked {
         verb: Verb::Unknown,

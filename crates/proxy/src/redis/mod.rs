@@ -18,7 +18,9 @@ pub(crate) use split::Split;
 
 use crate::backend::BackendId;
 use crate::link::LinkId;
+use crate::worker::Listener;
 use keyway_proto::resp::{self, Cut, Limits, Progress};
+use std::rc::Rc;
 
 /// What is known of a client that speaks RESP.
 #[derive(Debug)]
@@ -38,8 +40,10 @@ pub(crate) struct Redis {
 }
 
 /// A client's tie to one server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pinned {
+    /// The routes it began with: a reload does not part its keys.
+    pub listener: Rc<Listener>,
     /// The server and the connection to it; not known before the first key.
     pub place: Option<(BackendId, LinkId)>,
     /// `MULTI` was said.
@@ -63,6 +67,18 @@ pub(crate) struct Subscriber {
 }
 
 impl Pinned {
+    /// A tie to a server that is not known yet.
+    pub fn new(listener: &Rc<Listener>) -> Pinned {
+        Pinned {
+            listener: listener.clone(),
+            place: None,
+            in_multi: false,
+            is_watching: false,
+            is_tracking: false,
+            is_dirty: false,
+        }
+    }
+
     /// The transaction is over, however it ended.
     pub fn end(&mut self) {
         self.in_multi = false;

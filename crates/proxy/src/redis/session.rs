@@ -11,10 +11,11 @@ use crate::exchange::{Asked, ExchangeId, Failure};
 use crate::forward::Request;
 use crate::link::{Link, LinkId, Phase, Role};
 use crate::redis::{Pinned, again};
-use crate::worker::Worker;
+use crate::worker::{Listener, Worker};
 use keyway_engine::Id;
 use keyway_proto::memcached::ReplyKind;
 use keyway_proto::resp::{self, Verb};
+use std::rc::Rc;
 
 /// What `MULTI` gets before it is known which server the transaction is for.
 pub(crate) const OK: &[u8] = b"+OK\r\n";
@@ -208,13 +209,14 @@ impl Worker {
         &mut self,
         id: ExchangeId,
         client_id: ClientId,
+        listener: &Rc<Listener>,
         step: SessionStep,
         place: Option<BackendId>,
         request: resp::Request<'_>,
     ) {
         let Some(client) = self.clients.get_mut(client_id) else { return };
         let Some(redis) = client.redis.as_deref_mut() else { return };
-        let pinned = redis.pinned.get_or_insert_default();
+        let pinned = redis.pinned.get_or_insert_with(|| Pinned::new(listener));
         let link = pinned.place.map(|(_, link)| link);
         let local: &[u8] = match step {
             SessionStep::Multi if pinned.in_multi => b"-ERR MULTI calls can not be nested\r\n",

@@ -119,7 +119,7 @@ impl Worker {
                 }
             }
             Some((number, Outcome::Reply(kind))) => {
-                if voice == Voice::NutcrackerRedis {
+                if voice != Voice::Redis {
                     out.extend_from_slice(INVALID);
                 } else {
                     out.extend_from_slice(&run.legs[number].reply);
