@@ -6,6 +6,7 @@
 mod clients;
 mod differential;
 mod faults;
+mod large;
 mod pools;
 mod sessions;
 
@@ -42,6 +43,14 @@ impl Proxy {
             names.join(", ")
         );
         Proxy { keyway: Keyway::start(KEYWAY, &config), addr }
+    }
+
+    /// One worker and one listener; `rest` has the pools, the routes and whatever else.
+    #[track_caller]
+    fn routed(rest: &str) -> Proxy {
+        let addr = port::local();
+        let text = format!("workers = 1\n[listeners.main]\naddress = \"{addr}\"\n{rest}");
+        Proxy { keyway: Keyway::start(KEYWAY, &text), addr }
     }
 
     fn client(&self) -> Client {

@@ -1,0 +1,165 @@
+//! Large values and requests that come only in part: what they may hold up, and what is made of
+//! their bytes.
+
+use std::time::Duration;
+
+use keyway_testkit::redis::{FakeRedis, Step, Tiny, redis_server, send};
+use keyway_testkit::resp::{bulk, request, words};
+use keyway_testkit::wait_until;
+
+use crate::Proxy;
+
+const HUGE: usize = 32 << 20;
+
+/// What would do harm if it were taken for requests.
+const VALUE: &[u8] = b"\r\n*1\r\n$8\r\nFLUSHALL\r\n*2\r\n$3\r\nDEL\r\n$4\r\nkept\r\nFLUSHALL\r\n";
+
+/// `SET key value` in bytes.
+fn set(key: &str, value: &[u8]) -> Vec<u8> {
+    request(&[b"SET".as_slice(), key.as_bytes(), value])
+}
+
+#[test]
+fn a_huge_value_passes_whole() {
+    let (_server, addr) = redis_server(&[]);
+    let proxy = Proxy::start(&[addr], "");
+    let value: Vec<u8> = (0..HUGE).map(|n| (n % 251) as u8).collect();
+    let mut client = proxy.client();
+    client.ask(set("huge", &value), "+OK\r\n");
+    client.send([words("GET huge"), words("PING")].concat());
+    client.expect(format!("${HUGE}\r\n"));
+    assert!(client.take(HUGE) == value);
+    client.expect("\r\n+PONG\r\n");
+}
+
+/// A server that stops in the middle of a large value, or before it, is given up in time; the
+/// client gets an error and goes on.
+#[test]
+fn a_huge_value_for_a_frozen_server_ends_in_an_error() {
+    let (server, addr) = redis_server(&[]);
+    let pool = "read_timeout = \"500ms\"\nretry = \"20ms\"\nretry_max = \"200ms\"";
+    let proxy = Proxy::start(&[addr], pool);
+    let mut client = proxy.client();
+    for _ in 0..2 {
+        wait_until("the server answers", || {
+            client.send(words("GET small"));
+            client.reply() == b"$-1\r\n"
+        });
+        server.signal("STOP");
+        client.send([set("huge", &vec![b'h'; HUGE]), words("PING")].concat());
+        let reply = client.reply();
+        assert!(reply.starts_with(b"-ERR "), "{}", reply.escape_ascii());
+        client.expect("+PONG\r\n");
+        server.signal("CONT");
+    }
+    wait_until("the server answers again", || {
+        client.send(words("GET small"));
+        client.reply() == b"$-1\r\n"
+    });
+    client.ask(words("EXISTS huge"), ":0\r\n");
+}
+
+#[test]
+fn a_huge_value_for_a_server_without_an_address_is_refused() {
+    let proxy =
+        Proxy::routed("[pools.main]\nprotocol = \"redis\"\nservers = [\"no-such.invalid\"]\n");
+    let mut client = proxy.client();
+    for size in [1, 3 << 20, HUGE] {
+        client.send([set("huge", &vec![b'h'; size]), words("PING")].concat());
+        let reply = client.reply();
+        assert!(reply.starts_with(b"-ERR "), "{}", reply.escape_ascii());
+        client.expect("+PONG\r\n");
+    }
+}
+
+/// A client leaves in the middle of its value: no server takes the bytes of others for the rest.
+#[test]
+fn a_client_that_leaves_in_its_value_poisons_nothing() {
+    let fake = FakeRedis::honest();
+    let proxy = Proxy::start(&[fake.addr], "");
+    let mut stays = proxy.client();
+    stays.ask(set("kept", VALUE), "+OK\r\n");
+    for size in [VALUE.len(), 100_000, 5 << 20] {
+        let whole = set("left", &VALUE.repeat(size / VALUE.len()));
+        for sent in [40, whole.len() / 2, whole.len() - 1] {
+            let mut leaves = proxy.client();
+            leaves.send(&whole[..sent]);
+            stays.ask(words("GET kept"), bulk(VALUE));
+            drop(leaves);
+            stays.ask(words("GET kept"), bulk(VALUE));
+        }
+    }
+    let others: Vec<String> = fake.lines();
+    let others: Vec<&String> = others.iter().filter(|line| !line.contains("kept")).collect();
+    assert!(others.iter().all(|line| !line.contains("left")), "{others:?}");
+}
+
+/// A request is refused before its end has come, or for its form: nothing of it is taken for
+/// requests.
+#[test]
+fn what_was_refused_is_never_taken_for_requests() {
+    let fake = FakeRedis::honest();
+    let proxy = Proxy::with(&[fake.addr], "", "allow = [\"flush\"]");
+    let mut other = proxy.client();
+    other.ask(words("SET kept 1"), "+OK\r\n");
+    let head = |length: &str| {
+        [format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n{length}").as_bytes(), VALUE].concat()
+    };
+    // Not RESP: said so, and closed before anything that follows.
+    for length in ["$-1", "$x", "$", "5", "$99999999999999999999", "$536870913"] {
+        let mut client = proxy.client();
+        client.send(head(length));
+        let reply = client.drain();
+        let text = String::from_utf8_lossy(&reply);
+        assert!(text.starts_with("-ERR Protocol error"), "{length}: {text}");
+        assert_eq!(text.matches("\r\n").count(), 1, "{length}: {text}");
+    }
+    // RESP, but no command or too few arguments: an error, and the client goes on.
+    let wrong = [
+        request(&[b"NOSUCH".as_slice(), VALUE]),
+        request(&[b"GET".as_slice(), b"a", VALUE]),
+        request(&[b"SET".as_slice(), VALUE]),
+        request(&[b"MSET".as_slice(), b"a", VALUE, b"b"]),
+        request(&[VALUE]),
+    ];
+    for bytes in wrong {
+        let mut client = proxy.client();
+        client.send([&bytes[..], &words("GET kept")].concat());
+        let reply = client.reply();
+        assert!(reply.starts_with(b"-ERR "), "{}", reply.escape_ascii());
+        client.expect(bulk("1"));
+    }
+    other.ask(words("GET kept"), bulk("1"));
+    let names: Vec<String> = fake.log().iter().map(|asked| asked.name()).collect();
+    assert!(!names.iter().any(|name| name == "flushall" || name == "del"), "{names:?}");
+}
+
+/// Replies that wait for those of other servers count for the client: beyond its limit it is
+/// closed.
+#[test]
+fn what_splits_collect_counts_for_the_client() {
+    let value = vec![b'v'; 100_000];
+    let reply = [b"*1\r\n".to_vec(), bulk(&value)].concat();
+    let store = Tiny::default();
+    let full = FakeRedis::start(move |asked| match asked.name().as_str() {
+        "mget" => send(&reply),
+        _ => store.answer(asked),
+    });
+    let silent = FakeRedis::start(|asked| match asked.name().as_str() {
+        "ping" => send("+PONG\r\n"),
+        _ => vec![Step::Wait(Duration::from_secs(2)), Step::Send(b"*1\r\n$-1\r\n".to_vec())],
+    });
+    let proxy = Proxy::routed(&format!(
+        "[pools.full]\nprotocol = \"redis\"\nservers = [\"{}\"]\n\
+         [pools.silent]\nprotocol = \"redis\"\nservers = [\"{}\"]\nread_timeout = \"60s\"\n\
+         [routes]\ndefault = {{ prefix = {{ \"s:\" = \"silent\" }}, default = \"full\" }}\n\
+         [limits]\nclient_bytes_pause = \"256k\"\nclient_bytes_max = \"1m\"\n",
+        full.addr, silent.addr
+    ));
+    let (mut greedy, mut modest) = (proxy.client(), proxy.client());
+    modest.send(words("MGET big s:1"));
+    wait_until("its part was asked for", || silent.lines().contains(&"MGET s:1".to_owned()));
+    greedy.send(words("MGET big s:1").repeat(24));
+    greedy.expect_close();
+    modest.expect([b"*2\r\n".to_vec(), bulk(&value), b"$-1\r\n".to_vec()].concat());
+}
