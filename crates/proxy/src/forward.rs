@@ -244,9 +244,13 @@ pub(crate) fn remember(link: &mut Link, exchange: ExchangeId, request: &Request<
     let bytes = u32::try_from(request.wire().len()).unwrap_or(u32::MAX);
     let head = match request {
         Request::Text(text) => &text.head,
-        Request::Redis(_) => {
-            let (verb, shape) = (Verb::Unknown, Shape::Resp);
-            return link.pending.push_back(Pending { exchange, verb, shape, asked: 0, bytes });
+        Request::Redis(request) => {
+            let (shape, asked) = match request.verb() {
+                Some(resp::Verb::Get) => (Shape::RespGet, link.asked.push(request.first)),
+                _ => (Shape::Resp, 0),
+            };
+            let verb = Verb::Unknown;
+            return link.pending.push_back(Pending { exchange, verb, shape, asked, bytes });
         }
     };
     let (shape, asked) = match head.verb {

@@ -14,6 +14,7 @@ use crate::link::{Link, LinkId, Phase, Role, Shape};
 use crate::worker::Worker;
 use keyway_engine::Id;
 use keyway_proto::memcached::{Cut, ReplyCut, Verb, cut, cut_reply};
+use keyway_proto::resp;
 
 /// Bytes queued towards a lane at which its client is not read for a while.
 const UPLOAD_BYTES_PAUSE: usize = 1 << 20;
@@ -53,6 +54,10 @@ impl Worker {
                 wire.extend_from_slice(if with_cas { b"gets " } else { b"get " });
                 wire.extend_from_slice(head.key);
                 wire.extend_from_slice(b"\r\n");
+            }
+            Shape::RespGet => {
+                let key = link.asked.front(pending.asked);
+                resp::render::request(&mut wire, &[b"GET", key]);
             }
             Shape::MetaGet if may_repeat(link.asked.front(pending.asked)) => {
                 let line = [link.asked.front(pending.asked), b"\r\n"].concat();
@@ -118,10 +123,12 @@ impl Worker {
 
     fn use_lane(&mut self, lane: LinkId, exchange: ExchangeId, wire: &[u8]) {
         let now = self.now;
+        let asked = self.exchanges.get(exchange).map(|exchange| exchange.asked);
+        let is_redis = asked.is_some_and(|asked| asked.voice.is_redis());
         let link = self.links.get_mut(lane).expect("a free lane was just found");
         link.tenant = Some(exchange);
         link.progress = now;
-        remember(link, exchange, &Request::again(wire, false));
+        remember(link, exchange, &Request::again(wire, is_redis));
         let backend_id = link.backend;
         self.send_on_lane(lane, wire);
         let backend = self.backend(backend_id);

@@ -113,6 +113,8 @@ pub(crate) enum Shape {
     Line,
     /// A reply of a Redis server; the log has nothing.
     Resp,
+    /// The reply to a Redis GET; the log has the key, so that it can be sent again.
+    RespGet,
     /// One line after a value was sent: an error means that the value may not have been swallowed.
     Stored,
     /// As `Stored`; the log has the key and the opaque.

@@ -330,7 +330,13 @@ impl Worker {
             }
             Some(Kind::Sweep) => {
                 let whole = Whole::of(request)?;
+                let place = self.session_place(listener, asked.class, request).flatten();
                 let exchange = self.open(id, listener, listener.root, asked);
+                if is_kill(request) && listener.backends == 1 {
+                    // On a shared connection it would wait behind what it is to end.
+                    self.block_on(exchange, id, place, request);
+                    return Some(Step::Took(bytes));
+                }
                 if request.subcommand().is_some_and(answers::is_flush)
                     && !listener.config.allow.flush
                 {
@@ -545,6 +551,12 @@ fn changes_connection(redis: &Redis, request: resp::Request<'_>, kind: Option<Ki
         },
         _ => false,
     }
+}
+
+/// Whether a request ends a script or function that keeps its server busy.
+fn is_kill(request: resp::Request<'_>) -> bool {
+    let name = request.subcommand().map(|command| command.name);
+    matches!(name, Some("script|kill" | "function|kill"))
 }
 
 /// What is noted of a request.

@@ -72,15 +72,20 @@ impl Worker {
             return if is_too_long { self.out_of_step(id) } else { Next::Wait };
         }
         let Some(pending) = link.pending.front().copied() else { return self.out_of_step(id) };
-        link.is_begun = true;
-        let wants = usize::try_from(link.follow.bytes_left()).unwrap_or(usize::MAX);
+        let is_first = !std::mem::replace(&mut link.is_begun, true);
+        let value = link.follow.bytes_left();
+        let wants = usize::try_from(value).unwrap_or(usize::MAX);
         if let Some(conn) = link.conn
             && wants > 0
         {
             self.engine.expect(conn, wants);
         }
+        if is_first && self.move_to_lane(id, value, bytes, at) {
+            return Next::Used(count);
+        }
         let shared = chunk.map(|chunk| (chunk, at));
         self.emit(pending.exchange, ReplyKind::Value, &bytes[at..], shared, false);
+        self.slow_down_lane(id, pending.exchange);
         Next::Used(count)
     }
 
