@@ -30,7 +30,9 @@ pub fn run(convert: &Convert) -> ExitCode {
             return ExitCode::FAILURE;
         }
         Format::Foreign(format) => {
-            console::err(format_args!("keyway convert: this is {format}, which cannot be read yet"));
+            console::err(format_args!(
+                "keyway convert: this is {format}, which cannot be read yet"
+            ));
             return ExitCode::FAILURE;
         }
     }

@@ -7,6 +7,7 @@
 mod admin;
 mod bench;
 mod conformance;
+mod convert;
 mod desync;
 mod differential;
 mod embedded;
