@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use keyway_proxy::config::{
-    Address, Backend, Bind, Config, Distribution, EngineChoice, KeyPart, Limits, Link, Listener,
-    Pool, Protocol, Route, RouteKind,
+    Address, Backend, Bind, Compat, Config, Distribution, EngineChoice, KeyPart, Limits, Link,
+    LinkProtocol, Listener, Pool, Protocol, Route, RouteKind,
 };
 use serde_json::{Value, json};
 
@@ -83,6 +83,12 @@ fn listener(config: &Config, listener: &Listener) -> Value {
         },
         "users": listener.users.iter().map(|user| &user.name).collect::<Vec<_>>(),
         "requests_per_turn_max": listener.requests_per_turn_max,
+        "compat": match listener.compat {
+            Compat::Native => "native",
+            Compat::Nutcracker => "nutcracker",
+            Compat::Strict => "strict",
+        },
+        "keepalive": listener.keepalive,
     })
 }
 
@@ -110,6 +116,12 @@ fn pool(pool: &Pool) -> Value {
             KeyPart::Stop(stop) => json!({ "stop": String::from_utf8_lossy(stop) }),
         },
         "ejection_retry_ms": pool.ejection.map(|ejection| ms(ejection.retry)),
+        "ejection": pool.ejection.map(|ejection| json!({
+            "after": ejection.failure_limit,
+            "time_ms": ms(ejection.retry),
+            "heartbeat": ejection.heartbeat,
+            "idle_close_counts": ejection.counts_idle_close,
+        })),
         "link": link(&pool.link),
     })
 }
@@ -129,6 +141,22 @@ fn backend(backend: &Backend) -> Value {
 
 fn link(link: &Link) -> Value {
     json!({
+        "protocol": match &link.protocol {
+            LinkProtocol::Memcached => json!("memcached"),
+            LinkProtocol::Redis(login) => json!({ "redis": {
+                "user": login.user,
+                "has_password": login.password.is_some(),
+                "database": login.database,
+                "select_first": login.select_first,
+                "refusal_is_ignored": login.refusal_is_ignored,
+            }}),
+        },
+        "on_demand": link.on_demand,
+        "preconnect": link.preconnect,
+        "handshake": link.handshake,
+        "timeout_each": link.timeout_each,
+        "refusals_fail": link.refusals_fail,
+        "sessions_max": link.sessions_max,
         "connections": link.connections,
         "large_lanes_max": link.large_lanes_max,
         "connect_timeout_ms": ms(link.connect_timeout),
@@ -185,6 +213,7 @@ fn limits(limits: &Limits) -> Value {
         "backend_bytes_max": limits.backend_bytes_max,
         "worker_bytes_max": limits.worker_bytes_max,
         "value_bytes_max": limits.value_bytes_max,
+        "request_bytes_max": limits.request_bytes_max,
         "large_value_bytes": limits.large_value_bytes,
         "client_idle_ms": ms(limits.client_idle),
         "client_user_timeout_ms": ms(limits.client_user_timeout),
@@ -195,6 +224,15 @@ fn limits(limits: &Limits) -> Value {
 mod tests {
     use super::*;
     use keyway_proxy::config::User;
+
+    #[test]
+    fn passwords_for_servers_stay_secret() {
+        let text = "[pools.a]\nservers = [\"h:1\"]\nprotocol = \"redis\"\npassword = \"lovelace\"";
+        let loaded = keyway_config::load("keyway.toml", text.as_bytes()).unwrap();
+        let shown = config(&loaded.config);
+        assert_eq!(shown["pools"][0]["link"]["protocol"]["redis"]["has_password"], true);
+        assert!(!shown.to_string().contains("lovelace"));
+    }
 
     #[test]
     fn passwords_stay_secret() {
