@@ -180,7 +180,8 @@ struct Commands {
 
 impl Commands {
     fn next(&mut self) -> Vec<u8> {
-        let template = match self.random.once_in(12) {
+        // What connections are called is not part of transactions here.
+        let template = match self.random.once_in(12) && !self.in_multi {
             true => *self.random.choose(&OTHERS),
             false => *self.random.choose(&COMMANDS),
         };
