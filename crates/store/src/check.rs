@@ -107,7 +107,7 @@ impl Shard {
         if header.bits.is_long() {
             let number = header.extent(self.record(address));
             assert!(sums.extents.insert(number), "an extent has one item");
-            assert_eq!(self.extent(number).bytes().len(), header.value_len as usize);
+            assert_eq!(self.extent(number).bytes().len(), header.value_len() as usize);
         }
         let charged = self.charged(address, header);
         let sum = match self.queue_of(address) {

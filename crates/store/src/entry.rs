@@ -198,31 +198,31 @@ impl<'a> Entry<'a> {
             Err(_) => 0,
         };
         let is_long = record::is_long(self.key.len(), value_len);
-        Ok(Header {
-            units: record::units(self.key.len(), value_len, is_long),
+        let header = Header {
+            units_raw: record::units(self.key.len(), value_len, is_long),
             key_len: u8::try_from(self.key.len()).map_err(|_| PutError::TooLarge)?,
             bits: Bits::new(new.bits, is_long, uses),
             hash: self.hash,
             cas: new.cas.unwrap_or_else(|| self.store.next_cas()),
             flags: new.flags,
-            exptime: new.exptime,
-            exptime_millis: new.exptime_millis.min(999),
-            last_access: self.moment.seconds.min(record::LAST_ACCESS_MAX),
-            value_len: value_len as u32,
-        })
+            exptime: 0,
+            last_access_raw: self.moment.seconds.min(record::LAST_ACCESS_MAX),
+            value_len_raw: value_len as u32,
+        };
+        Ok(header.with_expiry(new.exptime, new.exptime_millis.min(999)))
     }
 
     /// Writes over the old record if the new one is exactly as long; false if it is not.
     fn rewrite(&mut self, address: u32, header: &Header, value: &[&[u8]]) -> bool {
         let old = self.shard.header(address);
-        if old.units != header.units || old.bits.is_long() != header.bits.is_long() {
+        if old.units() != header.units() || old.bits.is_long() != header.bits.is_long() {
             return false;
         }
         let mut body = Body::Pieces(value);
         if old.bits.is_long() {
             let number = old.extent(self.shard.record(address));
             let extent = self.shard.extents[number as usize].as_mut().and_then(Arc::get_mut);
-            let Some(extent) = extent.filter(|extent| extent.suits(header.value_len as usize))
+            let Some(extent) = extent.filter(|extent| extent.suits(header.value_len() as usize))
             else {
                 return false;
             };
@@ -241,7 +241,7 @@ impl<'a> Entry<'a> {
     fn append(&mut self, header: &Header, value: &[&[u8]]) -> Result<u64, PutError> {
         let mut extent = None;
         if header.bits.is_long() {
-            let bytes = header.value_len as usize;
+            let bytes = header.value_len() as usize;
             let mut new = self.store.extent(self.shard, self.index, &self.moment, bytes)?;
             new.write(value);
             extent = Some(Arc::new(new));

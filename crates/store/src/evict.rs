@@ -293,7 +293,7 @@ impl Shard {
         class.evicted += 1;
         class.evicted_nonzero += u64::from(header.exptime != 0);
         class.evicted_unfetched += u64::from(!fetched);
-        class.evicted_age = moment.seconds.saturating_sub(header.last_access);
+        class.evicted_age = moment.seconds.saturating_sub(header.last_access());
         if moment.watch.is_wanted() {
             let key = header.key(self.record(address));
             moment.watch.push(Eviction {
@@ -301,8 +301,8 @@ impl Shard {
                 key_is_binary: header.bits.item_bits().key_is_binary,
                 fetched,
                 exptime: header.exptime,
-                last_access: header.last_access,
-                value_bytes: header.value_len,
+                last_access: header.last_access(),
+                value_bytes: header.value_len(),
                 class: crate::stats::class_of(header.item_bytes()) as u8 + 1,
             });
         }

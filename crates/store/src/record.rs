@@ -54,20 +54,21 @@ const _: () = assert!(
 /// A record's header, by value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// Length of the record in units of eight bytes.
-    pub(crate) units: u16,
+    /// Length of the record in units of eight bytes, and bits 0..=3 of the milliseconds.
+    pub(crate) units_raw: u16,
     pub(crate) key_len: u8,
     pub(crate) bits: Bits,
     pub(crate) hash: u32,
     pub(crate) cas: u64,
     pub(crate) flags: u32,
     pub(crate) exptime: u32,
-    /// Milliseconds beyond `exptime`, 0..=999.
-    pub(crate) exptime_millis: u16,
-    /// At most [`LAST_ACCESS_MAX`].
-    pub(crate) last_access: u32,
-    pub(crate) value_len: u32,
+    /// At most [`LAST_ACCESS_MAX`], and bits 4..=7 of the milliseconds.
+    pub(crate) last_access_raw: u32,
+    /// Less than 2^30, and bits 8 and 9 of the milliseconds.
+    pub(crate) value_len_raw: u32,
 }
+
+const _: () = assert!(size_of::<Header>() == HEADER_BYTES, "a header is read without unpacking");
 
 /// The byte of state bits in a header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,44 +137,73 @@ impl Header {
             u64::from_le_bytes(*raw[at..].first_chunk().expect("four words make a header"))
         };
         let (first, cas, third, fourth) = (word(0), word(8), word(16), word(24));
-        let millis = (first as u16 as u64 >> UNITS_BITS)
-            | (fourth & 0xffff_ffff) >> LAST_ACCESS_BITS << 4
-            | fourth >> (32 + VALUE_LEN_BITS) << 8;
         Header {
-            units: first as u16 & ((1 << UNITS_BITS) - 1),
+            units_raw: first as u16,
             key_len: (first >> 16) as u8,
             bits: Bits((first >> 24) as u8),
             hash: (first >> 32) as u32,
             cas,
             flags: third as u32,
             exptime: (third >> 32) as u32,
-            exptime_millis: millis as u16,
-            last_access: fourth as u32 & LAST_ACCESS_MAX,
-            value_len: (fourth >> 32) as u32 & ((1 << VALUE_LEN_BITS) - 1),
+            last_access_raw: fourth as u32,
+            value_len_raw: (fourth >> 32) as u32,
         }
     }
 
     fn write(&self, bytes: &mut [u8]) {
-        let millis = u64::from(self.exptime_millis);
-        let first = u64::from(self.units)
-            | (millis & 15) << UNITS_BITS
+        let first = u64::from(self.units_raw)
             | u64::from(self.key_len) << 16
             | u64::from(self.bits.0) << 24
             | u64::from(self.hash) << 32;
         let third = u64::from(self.flags) | u64::from(self.exptime) << 32;
-        let fourth = u64::from(self.last_access)
-            | (millis >> 4 & 15) << LAST_ACCESS_BITS
-            | u64::from(self.value_len) << 32
-            | millis >> 8 << (32 + VALUE_LEN_BITS);
+        let fourth = u64::from(self.last_access_raw) | u64::from(self.value_len_raw) << 32;
         for (at, word) in [first, self.cas, third, fourth].into_iter().enumerate() {
             bytes[at * 8..][..8].copy_from_slice(&word.to_le_bytes());
+        }
+    }
+
+    /// Length of the record in units of eight bytes.
+    #[inline]
+    pub(crate) fn units(&self) -> u16 {
+        self.units_raw & ((1 << UNITS_BITS) - 1)
+    }
+
+    /// Second of the last use.
+    #[inline]
+    pub(crate) fn last_access(&self) -> u32 {
+        self.last_access_raw & LAST_ACCESS_MAX
+    }
+
+    /// Length of the value in bytes.
+    #[inline]
+    pub(crate) fn value_len(&self) -> u32 {
+        self.value_len_raw & ((1 << VALUE_LEN_BITS) - 1)
+    }
+
+    /// Milliseconds beyond `exptime`, 0..=999.
+    pub(crate) fn exptime_millis(&self) -> u16 {
+        let low = self.units_raw >> UNITS_BITS;
+        let middle = self.last_access_raw >> LAST_ACCESS_BITS;
+        let high = self.value_len_raw >> VALUE_LEN_BITS;
+        low | (middle << 4 | high << 8) as u16
+    }
+
+    /// The same header with another expiry time; milliseconds 0..=999.
+    pub(crate) fn with_expiry(self, exptime: u32, millis: u16) -> Header {
+        let millis = u32::from(millis);
+        Header {
+            exptime,
+            units_raw: self.units() | ((millis & 15) << UNITS_BITS) as u16,
+            last_access_raw: self.last_access() | (millis >> 4 & 15) << LAST_ACCESS_BITS,
+            value_len_raw: self.value_len() | millis >> 8 << VALUE_LEN_BITS,
+            ..self
         }
     }
 
     /// Length of the record in bytes.
     #[inline]
     pub(crate) fn record_bytes(&self) -> usize {
-        self.units as usize * 8
+        self.units() as usize * 8
     }
 
     /// The key in the record.
@@ -186,13 +216,13 @@ impl Header {
     #[inline]
     pub(crate) fn value<'a>(&self, record: &'a [u8]) -> &'a [u8] {
         debug_assert!(!self.bits.is_long());
-        &record[HEADER_BYTES + self.key_len as usize..][..self.value_len as usize]
+        &record[HEADER_BYTES + self.key_len as usize..][..self.value_len() as usize]
     }
 
     /// The same, for rewriting it.
     pub(crate) fn value_mut<'a>(&self, record: &'a mut [u8]) -> &'a mut [u8] {
         debug_assert!(!self.bits.is_long());
-        &mut record[HEADER_BYTES + self.key_len as usize..][..self.value_len as usize]
+        &mut record[HEADER_BYTES + self.key_len as usize..][..self.value_len() as usize]
     }
 
     /// The number of the extent of a long record's value.
@@ -205,7 +235,7 @@ impl Header {
 
     /// Bytes of the item as the owner counts them: header, key and value.
     pub(crate) fn item_bytes(&self) -> u64 {
-        HEADER_BYTES as u64 + u64::from(self.key_len) + u64::from(self.value_len)
+        HEADER_BYTES as u64 + u64::from(self.key_len) + u64::from(self.value_len())
     }
 }
 
@@ -263,11 +293,10 @@ pub(crate) fn set_flags(bytes: &mut [u8], flags: u32) {
 
 /// Rewrites the expiry time.
 pub(crate) fn set_expiry(bytes: &mut [u8], exptime: u32, exptime_millis: u16) {
-    Header { exptime, exptime_millis, ..Header::read(bytes) }.write(bytes);
+    Header::read(bytes).with_expiry(exptime, exptime_millis).write(bytes);
 }
 
 /// Rewrites the second of the last use, at most [`LAST_ACCESS_MAX`].
-#[inline]
 pub(crate) fn set_last_access(bytes: &mut [u8], seconds: u32) {
     // The high bits of the last byte are not ours.
     let high = bytes[LAST_ACCESS_AT + 3] & 0xf0;
@@ -283,17 +312,17 @@ mod tests {
     fn a_record_reads_back_as_written() {
         let bits = ItemBits { stale: true, win_sent: false, key_is_binary: true };
         let mut header = Header {
-            units: units(5, 7, false),
+            units_raw: units(5, 7, false),
             key_len: 5,
             bits: Bits::new(bits, false, 2),
             hash: 0xdead_beef,
             cas: u64::MAX - 1,
             flags: 0x8000_0001,
-            exptime: 77,
-            exptime_millis: 999,
-            last_access: 66,
-            value_len: 7,
-        };
+            exptime: 0,
+            last_access_raw: 66,
+            value_len_raw: 7,
+        }
+        .with_expiry(77, 999);
         assert_eq!(header.record_bytes(), 48);
         let mut bytes = [0xaa; 56];
         write(&mut bytes, &header, b"hello", Body::Pieces(&[b"wor", b"", b"ld!!"]));
@@ -307,8 +336,8 @@ mod tests {
         set_expiry(&mut bytes, 7, 123);
         set_last_access(&mut bytes, 6);
         set_bits(&mut bytes, header.bits.with_use().with_use().dead());
-        (header.cas, header.flags, header.exptime, header.last_access) = (9, 8, 7, 6);
-        header.exptime_millis = 123;
+        (header.cas, header.flags, header.last_access_raw) = (9, 8, 6);
+        header = header.with_expiry(7, 123);
         let read = Header::read(&bytes);
         assert!(read.bits.is_dead() && read.bits.is_fetched() && !read.bits.is_long());
         assert_eq!((read.bits.uses(), read.bits.item_bits()), (3, bits));
@@ -319,30 +348,32 @@ mod tests {
     fn milliseconds_share_words_without_harm() {
         for exptime_millis in [0, 1, 15, 16, 255, 256, 511, 512, 999] {
             let header = Header {
-                units: (RECORD_BYTES_MAX / 8) as u16,
+                units_raw: (RECORD_BYTES_MAX / 8) as u16,
                 key_len: 250,
                 bits: Bits::new(ItemBits::default(), true, 3),
                 hash: u32::MAX,
                 cas: u64::MAX,
                 flags: u32::MAX,
-                exptime: u32::MAX,
-                exptime_millis,
-                last_access: LAST_ACCESS_MAX,
-                value_len: (1 << VALUE_LEN_BITS) - 1,
+                exptime: 0,
+                last_access_raw: LAST_ACCESS_MAX,
+                value_len_raw: (1 << VALUE_LEN_BITS) - 1,
             };
+            let header = header.with_expiry(u32::MAX, exptime_millis);
+            assert_eq!(header.exptime_millis(), exptime_millis);
+            assert_eq!(header.units() as usize, RECORD_BYTES_MAX / 8);
+            assert_eq!(header.last_access(), LAST_ACCESS_MAX);
+            assert_eq!(header.value_len(), (1 << VALUE_LEN_BITS) - 1);
             let mut bytes = [0; HEADER_BYTES];
             header.write(&mut bytes);
             assert_eq!(Header::read(&bytes), header);
             set_last_access(&mut bytes, 5);
-            assert_eq!(Header::read(&bytes), Header { last_access: 5, ..header });
+            let read = Header::read(&bytes);
+            assert_eq!((read.last_access(), read.exptime_millis()), (5, exptime_millis));
             set_expiry(&mut bytes, 8, 999 - exptime_millis);
-            let expected = Header {
-                exptime: 8,
-                exptime_millis: 999 - exptime_millis,
-                last_access: 5,
-                ..header
-            };
+            let expected = read.with_expiry(8, 999 - exptime_millis);
             assert_eq!(Header::read(&bytes), expected);
+            assert_eq!((expected.exptime, expected.exptime_millis()), (8, 999 - exptime_millis));
+            assert_eq!((expected.units_raw & 4095, expected.last_access()), (2048, 5));
         }
     }
 
@@ -353,16 +384,15 @@ mod tests {
         let units = units(3, 1 << 20, true);
         assert_eq!(units, 5);
         let header = Header {
-            units,
+            units_raw: units,
             key_len: 3,
             bits: Bits::new(ItemBits::default(), true, 0),
             hash: 1,
             cas: 2,
             flags: 3,
             exptime: 4,
-            exptime_millis: 0,
-            last_access: 5,
-            value_len: 1 << 20,
+            last_access_raw: 5,
+            value_len_raw: 1 << 20,
         };
         let mut bytes = [0; 40];
         write(&mut bytes, &header, b"key", Body::Extent(0x0102_0304));

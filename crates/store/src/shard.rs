@@ -38,14 +38,19 @@ impl Moment<'_> {
     /// Why an item with this header is not to be seen any more.
     #[inline]
     pub(crate) fn gone(&self, header: &Header) -> Option<Miss> {
-        if self.flushed != 0 && header.last_access <= self.flushed {
+        if self.flushed != 0 && header.last_access() <= self.flushed {
             return Some(Miss::Flushed);
         }
-        let expired = header.exptime != 0 && header.exptime <= self.seconds;
-        // Milliseconds matter in one second only.
-        let expired =
-            expired && (header.exptime != self.seconds || header.exptime_millis <= self.millis);
-        expired.then_some(Miss::Expired)
+        if header.exptime == 0 || header.exptime > self.seconds {
+            return None;
+        }
+        self.is_over(header).then_some(Miss::Expired)
+    }
+
+    /// Whether an item is over whose second has come. Milliseconds matter in that second only.
+    #[cold]
+    fn is_over(&self, header: &Header) -> bool {
+        header.exptime < self.seconds || header.exptime_millis() <= self.millis
     }
 }
 
@@ -226,8 +231,8 @@ impl Shard {
             flags: header.flags,
             cas: header.cas,
             exptime: header.exptime,
-            exptime_millis: header.exptime_millis,
-            last_access: header.last_access,
+            exptime_millis: header.exptime_millis(),
+            last_access: header.last_access(),
             fetched: header.bits.is_fetched(),
             bits: header.bits.item_bits(),
         }
@@ -245,8 +250,8 @@ impl Shard {
         if bits != header.bits {
             record::set_bits(self.record_mut(address), bits);
         }
-        let seconds = seconds.min(record::LAST_ACCESS_MAX);
-        if header.last_access != seconds {
+        if header.last_access() != seconds {
+            let seconds = seconds.min(record::LAST_ACCESS_MAX);
             record::set_last_access(self.record_mut(address), seconds);
         }
     }
