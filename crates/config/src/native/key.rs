@@ -605,7 +605,7 @@ pub static ROUTE: Section = Section {
             ":",
             "By command: `{ get = \"replicas\" }`. The classes are `get` (get gets mg), `set` (set \
              add replace append prepend cas ms), `delete` (delete md), `arith` (incr decr ma), \
-             `touch` (touch gat gats, mg with T), `other`.",
+             `touch` (touch gat gats, mg with T), `other`; Redis' commands by what they do.",
         ),
         key(
             "default",
@@ -646,7 +646,12 @@ pub static ROUTE: Section = Section {
             ":",
             "At least two routes. Sends to all, answers with the first good reply.",
         ),
-        key("error", Kind::Text, ":", "Answers every request with `SERVER_ERROR` and this text."),
+        key(
+            "error",
+            Kind::Text,
+            ":",
+            "Answers every request with `SERVER_ERROR`, to clients of Redis `-ERR`, and this text.",
+        ),
     ],
 };
 
