@@ -38,6 +38,33 @@ fn items_expire_at_their_second() {
 }
 
 #[test]
+fn items_expire_at_their_millisecond() {
+    let store = Store::new(Options { shards: Some(1), ..Options::new(8 << 20) });
+    let at = |millis: u32| Now { seconds: 10 + millis / 1000, millis: (millis % 1000) as u16 };
+    let is_there = |key: &[u8], now| store.read(key, now, true, |_| ()).is_ok();
+    for millis in [1u32, 250, 999, 1000, 1001, 5_999] {
+        put(&store, b"k", 10, 0, b"v").unwrap();
+        let (seconds, rest) = (10 + millis / 1000, (millis % 1000) as u16);
+        store.entry(b"k", at(0), |entry| entry.set_expiry(seconds, rest));
+        // Using it and rewriting it in every way keeps the time.
+        assert!(is_there(b"k", at(millis - 1)));
+        store.entry(b"k", at(0), |entry| entry.extend(b"", b"more", None)).unwrap();
+        store.entry(b"k", at(0), |entry| entry.renew_cas());
+        let told = store.read(b"k", at(0), false, |item| (item.exptime, item.exptime_millis));
+        assert_eq!(told, Ok((seconds, rest)));
+        assert!(is_there(b"k", at(millis - 1)) && !is_there(b"k", at(millis)), "{millis}");
+    }
+    put(&store, b"swept", 10, 0, b"v").unwrap();
+    store.entry(b"swept", at(0), |entry| entry.set_expiry(10, 700));
+    while store.tick(at(699), 100) {}
+    assert_eq!(store.len(), 1);
+    assert!(is_there(b"swept", at(699)));
+    while store.tick(Now::from_seconds(100), 100) {}
+    assert!(store.is_empty());
+    store.check_invariants();
+}
+
+#[test]
 fn the_sweeper_removes_what_nobody_asks_for() {
     let store = Store::new(Options { shards: Some(2), ..Options::new(8 << 20) });
     for number in 0..1_000u32 {
