@@ -4,6 +4,7 @@
 //! tests ask redis-server and a pool in front of another one the same, and want the same bytes.
 
 mod clients;
+mod desync;
 mod differential;
 mod faults;
 mod large;
