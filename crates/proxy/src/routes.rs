@@ -250,13 +250,19 @@ impl Worker {
             return;
         }
         if let Some(backend) = self.backends.remove(id) {
-            backend.block.backend.up.set(0);
-            backend.block.backend.connections.set(0);
+            let counters = &backend.block.backend;
             for link in backend.all_links() {
-                if let Some(conn) = self.links.remove(link).and_then(|link| link.conn) {
-                    backend.block.backend.sockets.sub(1);
+                let Some(link) = self.links.remove(link) else { continue };
+                counters.connections.sub(u64::from(link.phase == Phase::Ready));
+                if let Some(conn) = link.conn {
+                    counters.sockets.sub(1);
                     self.engine.close(conn);
                 }
+            }
+            // A backend of the same name may have come in its place, and counts in the same block.
+            let mut others = self.backends.iter();
+            if !others.any(|(_, other)| Arc::ptr_eq(&other.block, &backend.block)) {
+                counters.up.set(0);
             }
         }
     }

@@ -625,7 +625,10 @@ impl Worker {
             CloseReason::Refused | CloseReason::Other(_) => Failure::Refused,
         };
         if let Some(link) = self.links.get_mut(id) {
-            link.conn = None;
+            // The engine has closed it already.
+            let had_conn = link.conn.take().is_some();
+            let backend = link.backend;
+            self.backend(backend).block.backend.sockets.sub(u64::from(had_conn));
             self.lose_link(id, failure);
         }
     }

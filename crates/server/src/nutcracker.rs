@@ -210,8 +210,11 @@ fn load_and_serve(arguments: &Arguments, how: How) -> Result<End, ()> {
         for reason in reasons {
             tracing::error!("{reason}");
         }
-        let name = file.how.name();
-        console::err(format_args!("nutcracker: configuration file '{name}' syntax is invalid"));
+        // A file that cannot be opened has no syntax.
+        if file.how.path.exists() {
+            let name = file.how.name();
+            console::err(format_args!("nutcracker: configuration file '{name}' syntax is invalid"));
+        }
     })?;
     for warning in &loaded.warnings {
         tracing::warn!("conf: {warning}");
