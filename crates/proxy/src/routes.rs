@@ -223,6 +223,7 @@ impl Worker {
     /// last reply has come. Policies and the clients of removed listeners keep the routes they
     /// began with.
     pub(crate) fn retire_backends(&mut self) {
+        self.forget_listeners();
         // One reference is the list's own.
         self.old_routes.retain(|routes| Rc::strong_count(routes) > 1);
         let named = |id: &BackendId| {
@@ -234,6 +235,20 @@ impl Worker {
         for id in gone {
             self.backend(id).is_retired = true;
             self.close_if_retired(id);
+        }
+    }
+
+    /// Forgets listeners that are gone from the configuration and have no client left; each holds
+    /// on to the routes it had.
+    fn forget_listeners(&mut self) {
+        let current = &self.generation.listener_keys;
+        for key in 0..self.listeners.len() {
+            if self.listeners[key].is_none() || current.contains(&(key as u32)) {
+                continue;
+            }
+            if !self.clients.iter().any(|(_, client)| client.listener as usize == key) {
+                self.listeners[key] = None;
+            }
         }
     }
 
