@@ -241,3 +241,55 @@ fn unwanted_replies_are_left_out() {
         assert_eq!(all[0].escape_ascii().to_string(), all[1].escape_ascii().to_string(), "{text}");
     }
 }
+
+/// Client-side caching: what a client has read is announced to it when somebody changes it.
+#[test]
+fn tracked_keys_are_announced() {
+    let twins = Twins::start();
+    let mut clients = twins.clients();
+    let mut others = twins.clients();
+    for client in &mut clients {
+        client.send(words("HELLO 3"));
+        client.reply();
+    }
+    Twins::same(&mut clients, &lines("CLIENT TRACKING ON | GET a | GET b"));
+    Twins::same(&mut others, &lines("SET a 1 | SET none 1"));
+    let announced = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n";
+    for client in &mut clients {
+        client.expect(announced);
+    }
+    Twins::same(&mut clients, &lines("GET a | CLIENT TRACKING OFF | GET a"));
+    Twins::same(&mut others, &lines("SET a 2 | SET b 2"));
+    Twins::same(&mut clients, &lines("GET a | PING"));
+}
+
+/// A session that ends leaves a connection that others may use: no transaction, no watched key, no
+/// version, no tracking of the one before.
+#[test]
+fn connections_are_clean_for_the_next_client() {
+    let (_server, addr) = redis_server(&[]);
+    let proxy = Proxy::start(&[addr], "sessions_max = 1");
+    let endings = ["EXEC", "DISCARD", "RESET", "nothing", "SET a", "QUIT"];
+    for ending in endings.iter().cycle().take(24) {
+        let mut client = proxy.client();
+        client.send([words("HELLO 3"), words("WATCH a"), words("MULTI"), words("GET a")].concat());
+        client.reply();
+        // The one connection may still be on its way back from the client before.
+        let first = client.reply();
+        if first == b"+OK\r\n" {
+            client.expect("+OK\r\n+QUEUED\r\n");
+            client.send(words(ending));
+            if *ending != "nothing" {
+                client.reply();
+            }
+        }
+        drop(client);
+        wait_until("the connection is free", || {
+            let mut next = proxy.client();
+            next.send([words("MULTI"), words("GET none"), words("EXEC")].concat());
+            next.reply();
+            next.reply();
+            next.reply() == b"*1\r\n$-1\r\n"
+        });
+    }
+}
