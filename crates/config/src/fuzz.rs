@@ -39,7 +39,7 @@ pub fn native(data: &[u8]) {
     assert!(to_json(&findings).starts_with('['));
 }
 
-/// Reads `data` as nutcracker's file, and as its command line with arguments separated by NUL bytes.
+/// Reads `data` as nutcracker's file, and as its command line, arguments separated by NUL bytes.
 ///
 /// What loads is sound, and what it is converted to loads to the same, apart from what a comment
 /// says.

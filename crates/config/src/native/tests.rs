@@ -583,3 +583,127 @@ fn seeds_use_all_64_bits() {
         load(&format!("[pools.a]\nservers = [\"h:1\"]\nhash = \"xxh3\"\nhash_seed = {seed}\n"));
     assert_eq!(config.pools[0].hash_seed, seed);
 }
+
+#[test]
+fn every_key_of_a_redis_pool_reaches_the_model() {
+    let config = load(
+        r#"
+        [pools.a]
+        servers = ["h:1"]
+        protocol = "redis"
+        user = "app"
+        password = "a \" b"
+        database = 5
+        login_order = "select_first"
+        login_refused = "ignore"
+        refusals = "fail"
+        sessions_max = 7
+        connect_timeout = 0
+        read_timeout = 0
+        eject = { after = 0, time = 0, heartbeat = false, idle_close = "count" }
+        "#,
+    );
+    let link = &config.pools[0].link;
+    let login = RedisLogin {
+        user: Some("app".into()),
+        password: Some("a \" b".into()),
+        database: 5,
+        select_first: true,
+        refusal_is_ignored: true,
+    };
+    assert_eq!(link.protocol, LinkProtocol::Redis(login));
+    assert_eq!((link.refusals_fail, link.sessions_max), (true, 7));
+    assert_eq!((link.connect_timeout, link.read_timeout), (Duration::ZERO, Duration::ZERO));
+    let ejection = Ejection {
+        retry: Duration::ZERO,
+        failure_limit: 0,
+        heartbeat: false,
+        counts_idle_close: true,
+    };
+    assert_eq!(config.pools[0].ejection, Some(ejection));
+    let listener = &config.listeners[0];
+    assert_eq!(listener.protocol, Protocol::Redis, "listeners speak what their servers do");
+    assert_eq!(listener.bind, Bind::Tcp("127.0.0.1:6379".parse().unwrap()));
+}
+
+#[test]
+fn listeners_of_redis_take_any_password() {
+    let config = load(
+        r#"
+        [listeners.a]
+        address = "127.0.0.1:1"
+        protocol = "redis"
+        route = "store"
+        users = { default = "a b", "o:ne" = "é" }
+        [listeners.b]
+        address = "127.0.0.1:2"
+        protocol = "auto"
+        route = "store"
+        "#,
+    );
+    assert_eq!(config.listeners[0].protocol, Protocol::Redis);
+    assert!(config.listeners[0].allow.flush, "clients own the store");
+    let passwords: Vec<&str> =
+        config.listeners[0].users.iter().map(|user| user.password.as_str()).collect();
+    assert_eq!(passwords, ["a b", "é"]);
+    assert_eq!(config.listeners[1].protocol, Protocol::Auto);
+}
+
+#[test]
+fn protocols_must_match() {
+    let pools = "[pools.m]\nservers = [\"h:1\"]\n[pools.r]\nservers = [\"h:2\"]\n\
+                 protocol = \"redis\"\n[listeners.a]\naddress = \"127.0.0.1:1\"\n";
+    let file = |lines: &str| format!("{pools}{lines}");
+    says(
+        &file(
+            "route = \"r\"\nprotocol = \"memcached\"\n[listeners.b]\naddress = \"unix:/s\"\n\
+               route = { command = { get = \"m\" }, default = \"r\" }\n",
+        ),
+        &[
+            "9:12: error: clients speak memcached here, but the servers of pool `r` speak Redis",
+            "12:9: error: clients speak memcached here, but the servers of pool `r` speak Redis",
+        ],
+    );
+    says(
+        &file(
+            "route = \"m\"\nprotocol = \"redis\"\n[listeners.b]\naddress = \"unix:/s\"\n\
+               route = \"r\"\nprotocol = \"auto\"\n",
+        ),
+        &[
+            "9:12: error: clients speak Redis here, but the servers of pool `m` speak memcached",
+            "13:12: error: `auto` is answered by the embedded store only",
+        ],
+    );
+    says(
+        "[listeners.a]\naddress = \"127.0.0.1:1\"\nprotocol = \"auto\"\nusers = { a = \"b\" }\n\
+         [listeners.b]\naddress = \"udp:127.0.0.1:1\"\nprotocol = \"redis\"\n",
+        &["3:12: error: `users` need one protocol", "7:12: error: UDP is memcached's"],
+    );
+}
+
+#[test]
+fn mistakes_in_redis_pools() {
+    says(
+        "[pools.a]\nservers = [\"h:1\"]\npassword = \"x\"\nsessions_max = 1\npreconnect = true\n",
+        &[
+            "3:1: error: `password` has no meaning in a pool that speaks memcached",
+            "4:1: error: `sessions_max` has no meaning in a pool that speaks memcached",
+            "5:1: error: `preconnect` has no meaning without `on_demand = true`",
+        ],
+    );
+    says(
+        "[pools.a]\nservers = [\"h:1\"]\nprotocol = \"redis\"\nuser = \"x\"\ndatabase = -1\n\
+         eject = { time = 5, idle_close = \"maybe\" }\nlogin_order = \"auth\"\n",
+        &[
+            "4:1: error: `user` has no meaning without `password`",
+            "5:12: error: `database` must be from 0 to 2147483647",
+            "6:18: error: `time` needs a unit",
+            "6:34: error: `idle_close` cannot be `maybe`",
+            "7:15: error: `login_order` cannot be `auth`",
+        ],
+    );
+    says(
+        "[pools.a]\nservers = [\"h:1\"]\nprotocol = \"redis\"\npassword = \"\"\n",
+        &["4:12: error: `password` must have 1 to 8192 bytes"],
+    );
+}
