@@ -114,10 +114,21 @@ impl Worker {
             client.tail = None;
         }
         let has_pushes = client.redis.as_ref().is_some_and(|redis| !redis.pushes.is_empty());
-        if client.state.blocked && !client.state.queued && client.has_window() {
+        let state = client.state;
+        let needs_care = has_pushes || state.closing || state.paused;
+        if state.blocked && !state.queued && client.has_window() {
             client.state.queued = true;
             self.queue.push_back(client_id);
         }
+        if needs_care || !client.stalled_lanes.is_empty() {
+            return self.advance_hindered(client_id, has_pushes);
+        }
+        self.limit_output(client_id);
+    }
+
+    /// What else there may be to do for a client that has got a reply.
+    #[cold]
+    fn advance_hindered(&mut self, client_id: ClientId, has_pushes: bool) {
         if has_pushes {
             self.send_pushes(client_id);
         }

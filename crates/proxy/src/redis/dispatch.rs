@@ -80,6 +80,30 @@ impl Worker {
         self.dispatch_to_place(id, routes, place, request);
     }
 
+    /// Sends a request with one key to the route at the end of its way.
+    #[inline]
+    pub(crate) fn dispatch_leaf(
+        &mut self,
+        id: ExchangeId,
+        affinity: u32,
+        routes: &Rc<Routes>,
+        leaf: RouteId,
+        request: resp::Request<'_>,
+    ) {
+        let Node::Pool(pool) = routes.table.node(leaf) else {
+            return self.dispatch_redis(id, routes, leaf, request);
+        };
+        let pool = &routes.pools[*pool];
+        let first = request.first_key().unwrap_or(NO_KEY);
+        match self.place(pool, first) {
+            Some(index) => {
+                let is_resp3 = self.exchanges.get(id).is_some_and(|ex| ex.asked.is_resp3);
+                self.forward_to(id, pool.backends[index], affinity as usize, is_resp3, request);
+            }
+            None => self.fail(id, Failure::Refused),
+        }
+    }
+
     /// Sends a Redis request to the place of its keys.
     pub(crate) fn dispatch_to_place(
         &mut self,
@@ -126,6 +150,18 @@ impl Worker {
     ) {
         let Some(exchange) = self.exchanges.get(id) else { return };
         let (affinity, is_resp3) = (exchange.affinity as usize, exchange.asked.is_resp3);
+        self.forward_to(id, backend_id, affinity, is_resp3, request);
+    }
+
+    #[inline]
+    fn forward_to(
+        &mut self,
+        id: ExchangeId,
+        backend_id: BackendId,
+        affinity: usize,
+        is_resp3: bool,
+        request: resp::Request<'_>,
+    ) {
         let Some(backend) = self.backends.get(backend_id) else {
             return self.fail(id, Failure::Refused);
         };
@@ -133,12 +169,15 @@ impl Worker {
             let failure = backend.last_failure;
             return self.fail(id, failure);
         }
-        if is_resp3 && backend.links_resp3.is_empty() {
-            self.open_resp3(backend_id);
-        }
-        let backend = self.backend(backend_id);
-        let links = if is_resp3 { &backend.links_resp3 } else { &backend.links };
-        let link = links[affinity % links.len()];
+        let link = if is_resp3 {
+            if backend.links_resp3.is_empty() {
+                self.open_resp3(backend_id);
+            }
+            let links = &self.backend(backend_id).links_resp3;
+            links[affinity % links.len()]
+        } else {
+            backend.links[affinity % backend.links.len()]
+        };
         self.forward_on(id, link, &Request::Redis(request));
     }
 

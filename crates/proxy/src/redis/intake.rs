@@ -123,6 +123,10 @@ impl Worker {
         }
         let is_muted = redis.session.begin_request();
         let is_resp3 = redis.session.is_resp3();
+        let is_plain = is_ordinary
+            && redis.session.is_authenticated()
+            && listener.config.compat == Compat::Native
+            && request.command.is_some_and(|command| is_right(command, request));
         let pinned = redis.pinned.as_ref();
         let in_multi = pinned.is_some_and(|pinned| pinned.in_multi);
         let kept = pinned.map(|pinned| pinned.listener.clone());
@@ -138,7 +142,7 @@ impl Worker {
         }
         let class = request.command.map_or(CommandClass::Other, class);
         let asked = asked(listener, is_resp3, is_muted, class, bytes);
-        if let Some(step) = self.redis_answer(id, listener, request, asked) {
+        if !is_plain && let Some(step) = self.redis_answer(id, listener, request, asked) {
             return step;
         }
         if listener.is_store {
@@ -150,11 +154,14 @@ impl Worker {
         let key = request.first_key().unwrap_or(NO_KEY);
         let leaf = listener.routes.table.resolve(listener.root, class, key);
         let exchange = self.open(id, listener, leaf, asked);
-        if self.pinned(id).is_some() && self.goes_with_session(id, listener, class, request) {
+        if kept.is_some() && self.goes_with_session(id, listener, class, request) {
             let place = self.session_place(listener, class, request);
             self.in_transaction(exchange, id, place.unwrap_or(None), request);
-        } else {
+        } else if !request.command.is_some_and(|command| command.has_one_key) {
             self.dispatch(exchange, &listener.routes, listener.root, &Request::Redis(request));
+        } else {
+            // The usual case: its one key has been looked up.
+            self.dispatch_leaf(exchange, id.index(), &listener.routes, leaf, request);
         }
         Step::Took(bytes)
     }
@@ -551,6 +558,13 @@ fn changes_connection(redis: &Redis, request: resp::Request<'_>, kind: Option<Ki
         },
         _ => false,
     }
+}
+
+/// Whether nothing in the request itself stands against sending it to a server.
+#[inline]
+fn is_right(command: &Command, request: resp::Request<'_>) -> bool {
+    let is_odd = matches!(command.verb, RedisVerb::Mset | RedisVerb::Msetnx | RedisVerb::Migrate);
+    command.accepts(request.arguments) && command.subcommands.is_empty() && !is_odd
 }
 
 /// Whether a request ends a script or function that keeps its server busy.
