@@ -162,6 +162,8 @@ pub(crate) struct Asked {
     pub class: CommandClass,
     /// How failures are told.
     pub voice: Voice,
+    /// It may change something, so that its place among others matters.
+    pub may_change: bool,
     /// Classic `noreply`, or `CLIENT REPLY OFF`: nothing is ever answered.
     pub noreply: bool,
     /// The client speaks RESP3.
@@ -173,12 +175,6 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Whether the request may change something, so that its place among others matters.
-    #[inline]
-    pub fn may_change(&self) -> bool {
-        self.class != CommandClass::Get && self.verb != Verb::Mn
-    }
-
     /// Whether a one-line reply of this kind is kept from the client.
     #[inline]
     pub fn mutes(&self, kind: ReplyKind) -> bool {

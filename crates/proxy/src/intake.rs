@@ -554,6 +554,7 @@ impl Worker {
             class,
             voice,
             is_resp3: false,
+            may_change: class != CommandClass::Get && head.verb != Verb::Mn,
             noreply: head.noreply,
             quiet: head.quiet,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
@@ -593,7 +594,7 @@ impl Worker {
         });
         let client = self.clients.get_mut(id).expect("only live clients send requests");
         client.owed += 1;
-        client.writes_owed += u32::from(asked.may_change());
+        client.writes_owed += u32::from(asked.may_change);
         match client.tail.replace(exchange) {
             None => client.head = Some(exchange),
             Some(tail) => {

@@ -105,7 +105,7 @@ impl Worker {
             }
             client.head = exchange.next;
             client.owed -= 1;
-            client.writes_owed -= u32::from(exchange.asked.may_change());
+            client.writes_owed -= u32::from(exchange.asked.may_change);
             client.learn(exchange.reply_bytes, owed_max, bytes_max);
             count(&self.fronts, exchange, self.now);
             self.exchanges.remove(id);

@@ -141,7 +141,8 @@ impl Worker {
             return self.queue_in_multi(id, listener, request, kind);
         }
         let class = request.command.map_or(CommandClass::Other, class);
-        let asked = asked(listener, is_resp3, is_muted, class, bytes);
+        let mut asked = asked(listener, is_resp3, is_muted, class, bytes);
+        asked.may_change = !request.command.is_some_and(only_looks);
         if !is_plain && let Some(step) = self.redis_answer(id, listener, request, asked) {
             return step;
         }
@@ -573,6 +574,12 @@ fn is_kill(request: resp::Request<'_>) -> bool {
     matches!(name, Some("script|kill" | "function|kill"))
 }
 
+/// Whether a command changes nothing, wherever it is carried out.
+#[inline]
+fn only_looks(command: &Command) -> bool {
+    command.is_readonly() || command.kind == Kind::Local
+}
+
 /// What is noted of a request.
 #[inline]
 fn asked(
@@ -592,6 +599,7 @@ fn asked(
         class,
         voice,
         is_resp3,
+        may_change: class != CommandClass::Get,
         noreply: is_muted,
         quiet: false,
         bytes: u32::try_from(bytes).unwrap_or(u32::MAX),

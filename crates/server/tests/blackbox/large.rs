@@ -207,6 +207,20 @@ fn a_noop_behind_a_large_get_does_not_hold_up_others() {
     slow.expect("MN\r\n");
 }
 
+/// A write behind a large get is not carried out before the value is read.
+#[test]
+fn a_write_does_not_overtake_a_large_get() {
+    let (_server, addr) = roomy_memcached();
+    let proxy = Proxy::with_one_worker(&[addr], "", "");
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        store_huge(&mut client);
+        client.send("get huge\r\nset huge 0 0 3\r\nnew\r\nget huge\r\n");
+        take_huge(&mut client);
+        client.expect("STORED\r\nVALUE huge 0 3\r\nnew\r\nEND\r\n");
+    }
+}
+
 /// A reply beyond `value_bytes_max` is refused while it arrives; what is left of it is nobody's.
 #[test]
 fn a_reply_beyond_the_limit_is_refused_and_others_get_theirs() {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use keyway_testkit::redis::{FakeRedis, Step, Tiny, redis_server, send};
+use keyway_testkit::redis::{Asked, FakeRedis, Step, Tiny, redis_server, send};
 use keyway_testkit::resp::{bulk, request, words};
 use keyway_testkit::wait_until;
 
@@ -30,6 +30,121 @@ fn a_huge_value_passes_whole() {
     client.expect(format!("${HUGE}\r\n"));
     assert!(client.take(HUGE) == value);
     client.expect("\r\n+PONG\r\n");
+}
+
+/// A client that reads slowly holds up nobody, and still gets all of its value, however much more
+/// that is than may be kept for it.
+#[test]
+fn a_slow_reader_gets_its_huge_value_and_stalls_nobody() {
+    let (_server, addr) = redis_server(&[]);
+    let proxy = Proxy::routed(&format!(
+        "[pools.main]\nprotocol = \"redis\"\nservers = [\"{addr}\"]\n\
+         [limits]\nclient_bytes_max = \"16m\"\n"
+    ));
+    let value = vec![b's'; HUGE];
+    let mut slow = proxy.client();
+    slow.ask(set("huge", &value), "+OK\r\n");
+    for hello in ["PING", "HELLO 3"] {
+        slow.send(words(hello));
+        slow.reply();
+        slow.send([words("GET huge"), words("GET none"), words("PING")].concat());
+        slow.expect(format!("${HUGE}\r\n"));
+        let mut quick = proxy.client();
+        for n in 0..200 {
+            quick.ask(words(&format!("SET q{n} {n}")), "+OK\r\n");
+            quick.ask(words(&format!("GET q{n}")), bulk(n.to_string()));
+        }
+        assert!(slow.take(HUGE) == value);
+        let none = if hello == "PING" { "$-1" } else { "_" };
+        slow.expect(format!("\r\n{none}\r\n+PONG\r\n"));
+    }
+}
+
+/// A write behind a large get is not carried out before the value is read.
+#[test]
+fn a_write_does_not_overtake_a_large_get() {
+    let (_server, addr) = redis_server(&[]);
+    let proxy = Proxy::start(&[addr], "");
+    let value = vec![b'o'; HUGE / 4];
+    let mut client = proxy.client();
+    for _ in 0..5 {
+        client.ask(set("huge", &value), "+OK\r\n");
+        let requests = [words("GET huge"), words("SET huge new"), words("GET huge")];
+        client.ask(requests.concat(), [bulk(&value), b"+OK\r\n".to_vec(), bulk("new")].concat());
+    }
+}
+
+const PAUSE: usize = 64 << 10;
+const BIG: usize = PAUSE + 200;
+
+/// A server for values that arrive in three pieces, the last of which takes what is held for the
+/// client just over its limit and ends the reply.
+fn in_pieces(asked: &Asked) -> Vec<Step> {
+    if asked.name() != "get" {
+        return send("+PONG\r\n");
+    }
+    let reply = bulk(vec![b'b'; BIG]);
+    let pause = Step::Wait(Duration::from_millis(40));
+    vec![
+        Step::Send(reply[..30_000].to_vec()),
+        pause.clone(),
+        Step::Send(reply[30_000..PAUSE - 500].to_vec()),
+        pause,
+        Step::Send(reply[PAUSE - 500..].to_vec()),
+    ]
+}
+
+/// A large reply that has to wait for its turn does not keep its connection from the next user.
+#[test]
+fn a_connection_for_large_values_is_read_again_for_its_next_user() {
+    let fake = FakeRedis::start(in_pieces);
+    let slow = FakeRedis::start(|asked| match asked.text(1).as_str() {
+        "s:1" => vec![Step::Wait(Duration::from_secs(2)), Step::Send(b"+late\r\n".to_vec())],
+        _ => send("+PONG\r\n"),
+    });
+    let proxy = Proxy::routed(&format!(
+        "[pools.main]\nprotocol = \"redis\"\nservers = [\"{}\"]\nlarge_connections_max = 1\n\
+         read_timeout = \"8s\"\n\
+         [pools.slow]\nprotocol = \"redis\"\nservers = [\"{}\"]\nread_timeout = \"60s\"\n\
+         [routes]\ndefault = {{ prefix = {{ \"s:\" = \"slow\" }}, default = \"main\" }}\n\
+         [limits]\nclient_bytes_pause = {PAUSE}\nlarge_value_bytes = 30000\n",
+        fake.addr, slow.addr
+    ));
+    let mut waits = proxy.client();
+    waits.send([words("GET s:1"), words("GET big1")].concat());
+    wait_until("big1 is asked for on a connection of its own", || {
+        fake.lines().iter().filter(|line| *line == "GET big1").count() == 2
+    });
+    let big = bulk(vec![b'b'; BIG]);
+    let mut next = proxy.client();
+    next.ask(words("GET big2"), &big);
+    waits.expect([b"+late\r\n".to_vec(), big].concat());
+}
+
+/// A client that does not read holds the only connection for large values. Who waits for it is
+/// refused in time; the holder still gets all that it asked for.
+#[test]
+fn a_large_request_that_waits_for_a_connection_times_out() {
+    let (_server, addr) = redis_server(&[]);
+    let proxy = Proxy::routed(&format!(
+        "[pools.main]\nprotocol = \"redis\"\nservers = [\"{addr}\"]\n\
+         large_connections_max = 1\nread_timeout = \"500ms\"\n"
+    ));
+    let value = vec![b'h'; HUGE];
+    let mut holds = proxy.client();
+    holds.ask(set("huge", &value), "+OK\r\n");
+    holds.send(words("GET huge"));
+    holds.expect("$");
+    let mut waits = proxy.client();
+    for _ in 0..2 {
+        waits.send(words("GET huge"));
+        let reply = waits.reply();
+        assert!(reply.starts_with(b"-ERR "), "{}", reply[..20].escape_ascii());
+    }
+    waits.ask(words("GET small"), "$-1\r\n");
+    holds.expect(format!("{HUGE}\r\n"));
+    assert!(holds.take(HUGE + 2).starts_with(&value));
+    waits.ask(words("GET huge"), bulk(&value));
 }
 
 /// A server that stops in the middle of a large value, or before it, is given up in time; the
