@@ -335,7 +335,9 @@ impl Line {
             return None;
         }
         match self.kind {
-            Kind::Simple | Kind::Error => Some(()),
+            // A script may make a server send anything as a big number; where the line ends is
+            // clear all the same.
+            Kind::Simple | Kind::Error | Kind::BigNumber => Some(()),
             Kind::Null => None,
             Kind::Boolean => (self.len == 1 && matches!(byte, b't' | b'f')).then_some(()),
             Kind::Double => {
@@ -348,9 +350,8 @@ impl Line {
 
     fn take_digit(&mut self, byte: u8) -> Option<()> {
         if self.len == 1 && matches!(byte, b'-' | b'+') {
-            let may_be_negative =
-                matches!(self.kind, Kind::Integer | Kind::BigNumber | Kind::Bulk | Kind::Array);
-            let may_be_positive = matches!(self.kind, Kind::Integer | Kind::BigNumber);
+            let may_be_negative = matches!(self.kind, Kind::Integer | Kind::Bulk | Kind::Array);
+            let may_be_positive = self.kind == Kind::Integer;
             self.is_signed = true;
             self.is_negative = byte == b'-';
             return (if self.is_negative { may_be_negative } else { may_be_positive })
@@ -359,10 +360,8 @@ impl Line {
         if !byte.is_ascii_digit() {
             return None;
         }
-        if self.kind != Kind::BigNumber {
-            let digit = u64::from(byte - b'0');
-            self.value = self.value.checked_mul(10)?.checked_add(digit)?;
-        }
+        let digit = u64::from(byte - b'0');
+        self.value = self.value.checked_mul(10)?.checked_add(digit)?;
         Some(())
     }
 

@@ -34,6 +34,8 @@ fn each_kind_is_followed_to_its_end() {
         (b",inf\r\n", Kind::Double),
         (b",-nan\r\n", Kind::Double),
         (b"(-349239482394823948234982348\r\n", Kind::BigNumber),
+        // What a script says is a big number.
+        (b"(123  x.5\r\n", Kind::BigNumber),
         (b"!5\r\nERR x\r\n", Kind::BulkError),
         (b"=7\r\ntxt:abc\r\n", Kind::Verbatim),
         (b"%2\r\n+a\r\n:1\r\n+b\r\n*1\r\n_\r\n", Kind::Map),
@@ -86,7 +88,6 @@ fn what_is_no_resp_is_malformed() {
         b",\r\n",
         b",one\r\n",
         b"(\r\n",
-        b"(1.5\r\n",
         b"=3\r\ntxt\r\n",
         b"%-1\r\n",
         b"~-1\r\n",
