@@ -14,7 +14,7 @@ fn feed(bytes: &[u8], version: Version) -> (Fed, Option<Kind>) {
 
 #[test]
 fn each_kind_is_followed_to_its_end() {
-    let cases: [(&[u8], Kind); 27] = [
+    let cases: [(&[u8], Kind); 28] = [
         (b"+\r\n", Kind::Simple),
         (b"+OK\r\n", Kind::Simple),
         (b"-ERR no\r\n", Kind::Error),
