@@ -7,6 +7,7 @@
 
 mod allocation;
 mod atomic;
+mod hostile;
 mod limits;
 mod local;
 mod scan;

@@ -12,7 +12,19 @@ impl From<u64> for Big {
     }
 }
 
+/// Decimal digits that are multiplied in at once.
+pub(super) const PART_DIGITS: usize = 9;
+
 impl Big {
+    pub(super) fn power_of_ten(exponent: u64) -> Big {
+        let (parts, rest) = (exponent / PART_DIGITS as u64, exponent % PART_DIGITS as u64);
+        let mut power = Big::from(10u64.pow(rest as u32));
+        for _ in 0..parts {
+            power.multiply_add(10u32.pow(PART_DIGITS as u32), 0);
+        }
+        power
+    }
+
     fn trimmed(mut self) -> Big {
         while self.0.last() == Some(&0) {
             self.0.pop();

@@ -4,7 +4,7 @@
 //! every rounding of that, so it is done here in the same precision, with whole numbers only.
 //! Reading and adding round to nearest, ties to even.
 
-use super::big::Big;
+use super::big::{Big, PART_DIGITS};
 use std::cmp::Ordering;
 
 /// Longest text that is read as a number.
@@ -238,8 +238,9 @@ fn read_hexadecimal(is_negative: bool, text: &[u8]) -> Option<Extended> {
 fn read_decimal(is_negative: bool, text: &[u8]) -> Option<Extended> {
     let written = take_apart(text, b'e', u8::is_ascii_digit)?;
     let mut digits = Big::from(0);
-    for digit in written.whole.iter().chain(written.decimals) {
-        digits.multiply_add(10, u32::from(digit - b'0'));
+    for part in written.whole.chunks(PART_DIGITS).chain(written.decimals.chunks(PART_DIGITS)) {
+        let number = part.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+        digits.multiply_add(10u32.pow(part.len() as u32), number);
     }
     if digits.is_zero() {
         return Some(Extended { is_negative, ..Extended::ZERO });
@@ -249,10 +250,7 @@ fn read_decimal(is_negative: bool, text: &[u8]) -> Option<Extended> {
         // Only thousands of digits could make up for that, and there are not so many.
         return None;
     }
-    let mut power = Big::from(1);
-    for _ in 0..exponent.unsigned_abs() {
-        power.multiply_add(10, 0);
-    }
+    let power = Big::power_of_ten(exponent.unsigned_abs());
     let number = if exponent >= 0 {
         digits.multiply(&power);
         divided(digits, Big::from(1), is_negative)
@@ -334,6 +332,33 @@ mod tests {
         assert_eq!(sum("-1000000", "0"), "-1000000");
         assert!(read(b"inf").unwrap().plus(Extended::ZERO).is_none());
         assert!(read(b"1e4932").unwrap().plus(read(b"1e4932").unwrap()).is_none());
+    }
+
+    #[test]
+    fn any_word_is_read_or_refused() {
+        // Whatever is read can be added and written, and a written number reads back as itself.
+        let alphabet = b"0123456789.eE+-xXpPinfa ";
+        let mut state = 1u64;
+        for length in (0..4_000).map(|round| round % 37) {
+            let word: Vec<u8> = (0..length)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    alphabet[(state >> 33) as usize % alphabet.len()]
+                })
+                .collect();
+            let Some(number) = read(&word).and_then(|number| number.plus(Extended::ZERO)) else {
+                continue;
+            };
+            let mut text = Vec::new();
+            number.write(&mut text);
+            let mut again = Vec::new();
+            read(&text).expect("a written number is one").write(&mut again);
+            assert_eq!(text.escape_ascii().to_string(), again.escape_ascii().to_string());
+        }
+        for word in [vec![b'9'; 5_119], [&b"0."[..], &[b'0'; 4_900], b"1"].concat()] {
+            let _ = read(&word);
+        }
+        assert_eq!(read(&[b'1'; 5_120]), None, "too long to be looked at");
     }
 
     #[test]
