@@ -54,14 +54,22 @@ pub(super) fn invalid_expire(call: &mut Call<'_>, name: &str) {
 /// A command of Redis that the store does not carry out.
 #[cold]
 pub(super) fn unsupported(call: &mut Call<'_>, command: &Command) {
-    let reason: &[u8] = match command.group {
-        "bitmap" | "generic" | "string" | "server" | "connection" => {
-            b"' is not supported by the embedded store\r\n"
-        }
-        "transactions" | "pubsub" | "scripting" | "cluster" => {
-            b"' is not supported by the embedded store\r\n"
-        }
-        _ => b"' is not supported: the embedded store holds strings only\r\n",
+    let is_of_other_type = !matches!(
+        command.group,
+        "bitmap"
+            | "cluster"
+            | "connection"
+            | "generic"
+            | "pubsub"
+            | "scripting"
+            | "server"
+            | "string"
+            | "transactions"
+    );
+    let reason: &[u8] = if is_of_other_type {
+        b"' is not supported: the embedded store holds strings only\r\n"
+    } else {
+        b"' is not supported by the embedded store\r\n"
     };
     call.out.put(b"-ERR '");
     call.out.put(command.name.as_bytes());
