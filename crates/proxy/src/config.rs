@@ -585,7 +585,7 @@ impl Config {
         let listener = Listener {
             name: "default".into(),
             bind: Bind::Tcp(bind),
-            protocol: Protocol::Memcached,
+            protocol: Protocol::Auto,
             tag: String::new(),
             route: 0,
             backlog: 1024,

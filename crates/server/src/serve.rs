@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use keyway_config::Diagnostic;
-use keyway_proxy::config::{Bind, Config, EngineChoice, RouteKind, StoreOptions};
+use keyway_proxy::config::{Bind, Config, EngineChoice, Protocol, RouteKind, StoreOptions};
 use keyway_proxy::local::Settings;
 
 use crate::admin::bind_text;
@@ -274,7 +274,12 @@ fn welcome(config: &Config, ready: &Ready<'_>, without_file: bool) {
                 RouteKind::Store => store_text(config.store.as_ref()),
                 _ => format!("route {}", route.name),
             });
-        console::out(format_args!("  {address:<24} memcached, {target}"));
+        let speaks = match listener.protocol {
+            Protocol::Redis => "Redis",
+            Protocol::Auto => "memcached and Redis",
+            _ => "memcached",
+        };
+        console::out(format_args!("  {address:<24} {speaks}, {target}"));
     }
     match ready.admin {
         Some(admin) => {

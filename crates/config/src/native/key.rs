@@ -209,7 +209,7 @@ pub static LISTENER: Section = Section {
         key(
             "protocol",
             Kind::Choice(&["memcached", "memcached_text", "memcached_binary", "redis", "auto"]),
-            ": `redis` where the route leads to Redis servers, else `memcached`",
+            ": what the servers speak that the route leads to; `auto` on the embedded store",
             "What clients speak. `memcached` tells text and binary apart by the first byte; \
              binary is answered only where the route is the embedded store. `redis` is RESP2, and \
              RESP3 after `HELLO 3`. `auto`, for the embedded store only, takes both: `*` as the \

@@ -76,7 +76,12 @@ fn read_one<'t>(
         None => routes.default_route(table.span.clone(), is_udp),
     };
     let mut model = blank(name, Bind::Udp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)), route);
-    model.protocol = protocol(table).unwrap_or_else(|| spoken(route, routes));
+    let has_users = table.get("users").is_some();
+    model.protocol = protocol(table).unwrap_or_else(|| match spoken(route, routes) {
+        // Neither leaves a choice.
+        Protocol::Auto if is_udp || has_users => Protocol::Memcached,
+        spoken => spoken,
+    });
     model.tag = tag(table);
     table.count_u32("backlog", &mut model.backlog);
     table.count_usize("requests_per_turn_max", &mut model.requests_per_turn_max);
@@ -101,8 +106,12 @@ fn read_one<'t>(
         .collect()
 }
 
-/// What clients of a route speak if nothing is said: what its servers do.
+/// What clients of a route speak if nothing is said: what its servers do; on the embedded store
+/// what they like.
 fn spoken(route: RouteId, routes: &Routes<'_, '_, '_>) -> Protocol {
+    if routes.is_store(route) {
+        return Protocol::Auto;
+    }
     match routes.pools_of(route) {
         (redis, memcached) if !redis.is_empty() && memcached.is_empty() => Protocol::Redis,
         _ => Protocol::Memcached,
