@@ -234,10 +234,15 @@ impl Client {
         }
         let old = self.read.len();
         self.read.resize(old + (64 << 10), 0);
-        let result = match &mut self.stream {
+        let mut read = || match &mut self.stream {
             Stream::Tcp(s) => s.read(&mut self.read[old..]),
             Stream::Unix(s) => s.read(&mut self.read[old..]),
         };
+        let mut result = read();
+        // A wait with a limit is interrupted when the machine is held for a moment.
+        while result.as_ref().is_err_and(|e| e.kind() == ErrorKind::Interrupted) {
+            result = read();
+        }
         let got = match result {
             Ok(n) => n,
             Err(e) if is_close(e.kind()) => 0,

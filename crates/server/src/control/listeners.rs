@@ -10,16 +10,24 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use keyway_engine::{ListenAddress, ListenOptions, ListenSocket, listen};
 use keyway_proxy::config::{Bind, Config, Listener, ListenerId};
 use nix::errno::Errno;
+
+/// Longest wait for the acceptor to close a socket whose place is wanted again.
+const CLOSING_WAIT: Duration = Duration::from_secs(1);
+/// How often the place is tried meanwhile.
+const CLOSING_LOOK: Duration = Duration::from_millis(1);
 
 /// The sockets that listen now.
 #[derive(Debug, Default)]
 pub struct Listeners {
     open: Vec<Open>,
     next_key: u32,
+    /// Places that the last change gave up: the acceptor may still be closing their sockets.
+    closing: Vec<Bind>,
 }
 
 /// One socket.
@@ -121,7 +129,7 @@ impl Listeners {
                 let key = change.next_key;
                 change.next_key += 1;
                 let bind = listener.bind.clone();
-                match self::bind(&bind, listener.backlog) {
+                match self.bind(&bind, listener.backlog) {
                     Ok((socket, address)) => {
                         change.bound.push(Bound { key, bind: bind.clone(), socket, address });
                     }
@@ -141,8 +149,27 @@ impl Listeners {
         failed
     }
 
+    /// Binds a socket; waits a little for a place that is just being left.
+    fn bind(&self, bind: &Bind, backlog: u32) -> io::Result<(Socket, Option<SocketAddr>)> {
+        let is_closing = self.closing.iter().any(|place| is_same_place(place, bind));
+        let begin = Instant::now();
+        loop {
+            match self::bind(bind, backlog) {
+                Err(error)
+                    if is_closing
+                        && error.kind() == io::ErrorKind::AddrInUse
+                        && begin.elapsed() < CLOSING_WAIT =>
+                {
+                    std::thread::sleep(CLOSING_LOOK);
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// Makes a change the truth.
     pub fn commit(&mut self, change: &Change) {
+        self.closing = change.removed.iter().map(|(_, bind)| bind.clone()).collect();
         for open in &change.open {
             let old = self.open.iter().find(|old| old.key == open.key);
             if let (Some(old), Bind::Unix { path, mode }) = (old, &open.bind)
