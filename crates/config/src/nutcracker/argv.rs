@@ -117,10 +117,7 @@ pub fn workers_from(text: &str) -> Option<usize> {
 
 /// The lines that `-V` prints.
 pub fn version_text() -> String {
-    format!(
-        "This is nutcracker-{VERSION}\nasync event backend: epoll (keyway {})\n\n",
-        env!("CARGO_PKG_VERSION")
-    )
+    format!("This is nutcracker-{VERSION}\nasync event backend: epoll\n\n")
 }
 
 #[derive(Default)]
