@@ -1,4 +1,4 @@
-//! The worst that a proxy can do, looked for on real sockets: a reply that reaches the wrong client.
+//! The worst that a proxy can do, looked for on real sockets: a reply for the wrong client.
 //!
 //! Redis' replies do not say what they answer, so here every value names its key. The servers are
 //! late, end in the middle and break off; they do not lie, as nobody could tell.
