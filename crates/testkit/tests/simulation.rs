@@ -1,4 +1,4 @@
-//! Simulated worlds: 420 seeds in every run, as many as you like with `KEYWAY_SEEDS=N`.
+//! Simulated worlds: 330 seeds in every run, as many as you like with `KEYWAY_SEEDS=N`.
 //!
 //! A failure prints kind and seed; `KEYWAY_FIRST_SEED=S KEYWAY_SEEDS=1` repeats it exactly.
 
@@ -9,12 +9,12 @@ fn number(variable: &str, default: u64) -> u64 {
 }
 
 fn worlds(kind: Kind) -> Vec<Report> {
-    worlds_of(Speech::Memcached, kind)
+    worlds_of(Speech::Memcached, kind, 60)
 }
 
-fn worlds_of(speech: Speech, kind: Kind) -> Vec<Report> {
+fn worlds_of(speech: Speech, kind: Kind, seeds: u64) -> Vec<Report> {
     let first = number("KEYWAY_FIRST_SEED", 0);
-    run_all(speech, kind, first..first + number("KEYWAY_SEEDS", 60))
+    run_all(speech, kind, first..first + number("KEYWAY_SEEDS", seeds))
 }
 
 fn total(reports: &[Report], count: impl Fn(&Report) -> u64) -> u64 {
@@ -51,19 +51,19 @@ fn lying_servers_never_pass_a_wrong_value() {
 /// every reply is for its request, and what a client wrote is what it reads.
 #[test]
 fn redis_pipelines_never_cross_replies() {
-    let reports = worlds_of(Speech::Redis, Kind::Rough);
+    let reports = worlds_of(Speech::Redis, Kind::Rough, 30);
     assert!(total(&reports, |r| r.values) > 0, "values were seen");
 }
 
 #[test]
 fn redis_pipelines_survive_reloads() {
-    let reports = worlds_of(Speech::Redis, Kind::Reloading);
+    let reports = worlds_of(Speech::Redis, Kind::Reloading, 30);
     assert!(total(&reports, |r| r.values) > 0, "values were seen");
 }
 
 #[test]
 fn broken_connections_never_cross_redis_replies() {
-    let reports = worlds_of(Speech::Redis, Kind::Wild);
+    let reports = worlds_of(Speech::Redis, Kind::Wild, 30);
     assert!(total(&reports, |r| r.values) > 0, "values were seen");
     assert!(total(&reports, |r| r.errors) > 0, "things broke");
 }
