@@ -47,6 +47,8 @@ fn pools_come_go_and_change_with_the_file() {
     nutcracker.process.signal("USR1");
     wait_until("the pool that is gone does not listen", || Client::try_tcp(second).is_err());
     old.ask(get, "$3\r\ntwo\r\n");
+    // Who was there keeps what it had.
+    staying.ask(get, "$3\r\none\r\n");
     assert!(!nutcracker.stats().contains("\"beta\""), "{}", nutcracker.stats());
 }
 

@@ -1,6 +1,7 @@
 //! The stats port: nutcracker's document, byte for byte, whoever reads it how.
 
 use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use keyway_testkit::client::Client;
 use keyway_testkit::process::http_get;
@@ -8,7 +9,7 @@ use keyway_testkit::redis::FakeRedis;
 use keyway_testkit::twemproxy::{Nutcracker, Program, named, pool};
 use keyway_testkit::{port, wait_until};
 
-use crate::OURS;
+use crate::{BOTH, OURS};
 
 /// A document without what differs from run to run.
 fn masked(text: &str) -> String {
@@ -87,6 +88,37 @@ fn traffic(program: Program) -> String {
 fn the_same_traffic_is_counted_alike() {
     let [reference, ours] = [Program::Reference, OURS].map(traffic);
     assert_eq!(ours, reference);
+}
+
+/// Microseconds since 1970.
+fn now_us() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+    i64::try_from(now.as_micros()).expect("it is before the year 294000")
+}
+
+#[test]
+fn ejections_are_told_with_their_time() {
+    for program in BOTH {
+        let addr = port::local();
+        let more = "redis: true\nauto_eject_hosts: true\nserver_failure_limit: 1";
+        let text = pool("alpha", addr, more, &["127.0.0.1:1:1 gone".into()]);
+        let nutcracker = Nutcracker::start(program, &text, &[addr]);
+        assert_eq!(nutcracker.counter(&["alpha", "gone", "server_ejected_at"]), 0);
+        let before = now_us();
+        let get = "*2\r\n$3\r\nget\r\n$1\r\nk\r\n";
+        let mut client = Client::tcp(addr);
+        for _ in 0..3 {
+            client.ask(get, "-ERR Connection refused\r\n");
+        }
+        let after = now_us();
+        wait_until("the errors are counted", || {
+            nutcracker.counter(&["alpha", "forward_error"]) == 3
+        });
+        assert_eq!(nutcracker.counter(&["alpha", "server_ejects"]), 1, "{program:?}");
+        assert_eq!(nutcracker.counter(&["alpha", "gone", "server_err"]), 1, "{program:?}");
+        let at = nutcracker.counter(&["alpha", "gone", "server_ejected_at"]);
+        assert!((before..=after).contains(&at), "{at} by {program:?}, {before} to {after}");
+    }
 }
 
 #[test]
