@@ -9,6 +9,7 @@ mod differential;
 mod faults;
 mod large;
 mod pools;
+mod reload;
 mod sessions;
 
 use std::net::SocketAddr;
