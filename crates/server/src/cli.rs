@@ -1,7 +1,8 @@
 //! The command line of `keyway` itself; memcached's own is read by `keyway_config::memcached`.
 //!
 //! This file only names commands and options. Each command's work is in a module of its own:
-//! `serve`, `personality`, `nutcracker`, `cli::check`, `cli::convert`, `cli::explain`, `cli::ctl`, `bench`.
+//! `serve`, `personality`, `nutcracker`, `cli::check`, `cli::convert`, `cli::explain`, `cli::ctl`,
+//! `bench`.
 
 pub mod check;
 pub mod convert;

@@ -1,8 +1,8 @@
 //! The binary: everything that is not per-request.
 //!
 //! `argv[0]` or the first word decides who we are: memcached (`personality`), nutcracker
-//! (`nutcracker`) or Keyway itself (`cli`). Serving, whoever asks for it, is `control`: one thread that starts workers and talks to
-//! them by mail. Nothing here touches a request.
+//! (`nutcracker`) or Keyway itself (`cli`). Serving, whoever asks for it, is `control`: one thread
+//! that starts workers and talks to them by mail. Nothing here touches a request.
 
 #![forbid(unsafe_code)]
 

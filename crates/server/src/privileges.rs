@@ -143,8 +143,8 @@ pub fn daemonize(keep_directory: bool, keep_streams: bool) -> io::Result<()> {
     nix::unistd::daemon(keep_directory, keep_streams).map_err(io::Error::from)
 }
 
-/// Goes to the background as nutcracker does: a new session, standard streams to nowhere, no mask on
-/// the permissions of files that are made; the directory stays. The caller's process exits with
+/// Goes to the background as nutcracker does: a new session, standard streams to nowhere, no mask
+/// on the permissions of files that are made; the directory stays. The caller's process exits with
 /// status 0.
 pub fn leave_terminal() -> io::Result<()> {
     nix::unistd::daemon(true, false)?;
