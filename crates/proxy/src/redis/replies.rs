@@ -16,6 +16,9 @@ use keyway_proto::resp::reply::{Fed, Follow, Kind};
 /// waiting for.
 const WAIT_BYTES_MAX: usize = 16 << 10;
 
+/// So are those of which more than this is known to be missing: waiting would mean copying it.
+const MISSING_BYTES_MIN: u64 = 8 << 10;
+
 impl Worker {
     /// Reads one reply, or a part of a long one.
     pub(crate) fn read_resp(
@@ -30,7 +33,11 @@ impl Worker {
         let before = link.follow;
         let used = match link.follow.feed(there) {
             Fed::Complete(used) => used,
-            Fed::Partial if !link.is_begun && there.len() < WAIT_BYTES_MAX => {
+            Fed::Partial
+                if !link.is_begun
+                    && there.len() < WAIT_BYTES_MAX
+                    && link.follow.bytes_left() < MISSING_BYTES_MIN =>
+            {
                 // Read again from its front when there is more of it.
                 link.follow = before;
                 return Next::Wait;
