@@ -1,6 +1,7 @@
 //! nutcracker, the real one or ours, running one file: for tests that hold them side by side.
 //!
-//! A test that states a fact about nutcracker runs against [`Program::Reference`] as well, so that a
+//! A test that states a fact about nutcracker runs against [`Program::Reference`] as well, so that
+//! a
 //! wrong belief about it fails as surely as a wrong answer of ours.
 
 use std::net::SocketAddr;
@@ -97,7 +98,8 @@ impl Nutcracker {
         let text = Client::tcp(self.stats).drain();
         String::from_utf8_lossy(&text).into_owned()
     }
-
+    /// A counter of the statistics, by the names of its objects, such as `["pool", "server",
+    /// "requests"]`.
     /// A counter of the statistics, by the names of its objects, such as `["pool", "server", "requests"]`.
     #[track_caller]
     pub fn counter(&self, path: &[&str]) -> i64 {

@@ -177,7 +177,8 @@ fn memcached_lines_begin_with_their_own_word(program: Program) {
     side.client().ask("incr a 1\r\n", "SERVER_ERROR Connection refused\r\n");
 }
 
-/// A memcached that answers the question of a new connection, if it is asked one, and else `script`.
+/// A memcached that answers the question of a new connection, if it is asked one, and else
+/// `script`.
 fn scripted(script: impl Fn(&str) -> Vec<Step> + Send + Sync + 'static) -> Fake {
     Fake::start(move |asked| match asked.is_version() {
         true => send("VERSION 1.6.45-scripted\r\n"),

@@ -2,7 +2,8 @@
 //!
 //! It pipelines random requests: answered by the proxy itself, by one server, split over several,
 //! slow, failing, in transactions, blocking, and without reply. Values and errors carry their keys,
-//! so a reply that slipped by one place cannot pass. Where only this client writes a key and nothing
+//! so a reply that slipped by one place cannot pass. Where only this client writes a key and
+//! nothing
 //! breaks, the value must be the last one it wrote, whatever connection carried the two.
 
 use std::cell::RefCell;
