@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use keyway_testkit::client::Client;
-use keyway_testkit::redis::{FakeRedis, Step, Tiny, send};
+use keyway_testkit::redis::{FakeRedis, Step, Tiny, redis_server, send};
 use keyway_testkit::resp::{bulk, request, words};
 use keyway_testkit::{port, wait_until};
 
@@ -178,4 +178,74 @@ fn hostile_bytes_do_no_harm() {
         good.ask(words("GET good"), bulk("1"));
     }
     assert_eq!(proxy.keyway.process.output().matches("panicked").count(), 0);
+}
+
+/// Bytes of a request that was refused are never taken for requests of their own.
+#[test]
+fn refused_requests_are_never_taken_for_commands() {
+    let store = Tiny::default();
+    let fake = scripted(move |asked| store.answer(asked));
+    let proxy = Proxy::start(&[fake.addr], "");
+    let hidden = request(&["SET", "hidden", "1"]);
+    let refused: [&[&[u8]]; 5] = [
+        &[b"NOSUCH", &hidden],
+        &[b"SET", &hidden],
+        &[b"FLUSHALL", &hidden],
+        &[b"SHUTDOWN", &hidden],
+        &[b"CONFIG", b"SET", b"a", &hidden],
+    ];
+    for args in refused {
+        let mut client = proxy.client();
+        client.send([request(args), words("PING")].concat());
+        assert_eq!(client.reply()[0], b'-', "{}", request(args).escape_ascii());
+        client.expect("+PONG\r\n");
+    }
+    // A browser that was told to send a form here.
+    for first in ["POST / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: a\r\n", "Host: a\r\n"] {
+        let mut client = proxy.client();
+        let _ = client.try_send(&[first.as_bytes(), b"\r\nSET hidden 1\r\n", &hidden].concat());
+        let _ = client.try_finish_sending();
+        client.drain();
+    }
+    let asked = fake.lines();
+    assert!(!asked.iter().any(|line| line.starts_with("SET hidden")), "{asked:?}");
+}
+
+/// A server that does not move is given up in time, and used again when it does.
+#[test]
+fn a_frozen_server_is_given_up_in_time() {
+    let (server, addr) = redis_server(&[]);
+    let pool = "read_timeout = \"300ms\"\nretry = \"10ms\"\nretry_max = \"50ms\"";
+    let proxy = Proxy::start(&[addr], pool);
+    let mut client = proxy.client();
+    client.ask(words("SET a 1"), "+OK\r\n");
+    server.signal("STOP");
+    client.send(words("GET a"));
+    assert!(client.reply().starts_with(b"-ERR "));
+    server.signal("CONT");
+    wait_until("the server is used again", || client.redis("GET a") == "$1\\r\\n1\\r\\n");
+}
+
+/// What is announced and never sent costs nothing.
+#[test]
+fn announced_sizes_cost_nothing() {
+    let fake = scripted(|_| send("+OK\r\n"));
+    let proxy = Proxy::start(&[fake.addr], "");
+    let before = proxy.keyway.process.rss_bytes();
+    let announced: [&[u8]; 3] = [
+        b"*1000000\r\n$1\r\na\r\n",
+        b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$500000000\r\nx",
+        b"*2\r\n$4\r\nMGET\r\n$400000000\r\n",
+    ];
+    let clients: Vec<Client> = (0..150)
+        .map(|n| {
+            let mut client = proxy.client();
+            let _ = client.try_send(announced[n % 3]);
+            client
+        })
+        .collect();
+    let mut last = proxy.client();
+    last.ask(words("SET a 1"), "+OK\r\n");
+    let grown = proxy.keyway.process.rss_bytes().saturating_sub(before);
+    assert!(grown < 40 << 20, "{} clients cost {grown} bytes", clients.len());
 }

@@ -293,3 +293,41 @@ fn connections_are_clean_for_the_next_client() {
         });
     }
 }
+
+/// How long a command blocks is the client's to say; the limit on silence is for others.
+#[test]
+fn blocking_longer_than_the_read_timeout_is_answered() {
+    let (_server, addr) = redis_server(&[]);
+    let proxy = Proxy::start(&[addr], "read_timeout = \"200ms\"");
+    let mut client = proxy.client();
+    client.ask(words("BLPOP none 1"), "*-1\r\n");
+    client.ask(words("BLPOP none 0.5"), "*-1\r\n");
+    client.ask(words("PING"), "+PONG\r\n");
+}
+
+#[test]
+fn beyond_the_bound_of_sessions_is_an_error() {
+    let (_server, addr) = redis_server(&[]);
+    let config = "sessions_max = 2";
+    let proxy = Proxy::start(&[addr], config);
+    // Two workers, each with its bound.
+    let mut clients: Vec<Client> = (0..12).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.send([words("MULTI"), words("GET a")].concat());
+    }
+    let mut refused = 0;
+    for client in &mut clients {
+        client.expect("+OK\r\n");
+        match client.reply()[0] {
+            b'-' => refused += 1,
+            other => assert_eq!(other, b'+'),
+        }
+    }
+    assert_eq!(refused, 8, "four have a session");
+    // Those without one go on, and so does everybody else.
+    for client in &mut clients {
+        client.send(words("EXEC"));
+        client.reply();
+        client.ask(words("GET a"), "$-1\r\n");
+    }
+}
