@@ -166,11 +166,14 @@ impl Worker {
             _ => counters.ended_error.add(1),
         }
         let is_idle_close = was_ready && pending.is_empty() && failure == Failure::Closed;
-        if !(is_idle_close && silence > SECOND) {
-            // Servers close idle connections in good order: that says nothing about their health.
-            self.count_loss(backend_id, failure, was_ready, pending.len());
+        // Servers close idle connections in good order: that says nothing about their health. Nor
+        // does what clients do on connections of their own.
+        if role == Role::Shared {
+            if !(is_idle_close && silence > SECOND) {
+                self.count_loss(backend_id, failure, was_ready, pending.len());
+            }
+            self.count_for_ring(backend_id, is_idle_close);
         }
-        self.count_for_ring(backend_id, is_idle_close);
         match role {
             Role::Shared => self.hold_link(id),
             Role::Lane => self.lane_lost(id),
@@ -194,15 +197,24 @@ impl Worker {
         backend.failures = backend.failures.saturating_add(1);
         let label = backend.label.clone();
         let link = backend.link();
-        let goes_down =
+        let has_failed =
             !link.on_demand && !backend.is_down && backend.failures >= link.failure_limit;
-        if goes_down {
+        // While another connection works, its replies say how the server is.
+        if has_failed && !self.has_ready_link(id) {
+            let backend = self.backend(id);
             backend.is_down = true;
             backend.block.backend.up.set(0);
             self.report(Report::BackendDown { backend: label, cause: failure });
-        } else if was_ready || backend.link().on_demand {
+        } else if was_ready || self.backend(id).link().on_demand {
             self.report(Report::BackendFailed { backend: label, cause: failure, owed });
         }
+    }
+
+    /// Whether one of the connections that all clients share works.
+    fn has_ready_link(&self, id: BackendId) -> bool {
+        let Some(backend) = self.backends.get(id) else { return false };
+        let mut shared = backend.links.iter().chain(&backend.links_resp3);
+        shared.any(|link| self.links.get(*link).is_some_and(|link| link.phase == Phase::Ready))
     }
 
     /// Decides when a shared link is tried again.

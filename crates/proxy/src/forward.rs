@@ -194,7 +194,11 @@ impl Worker {
         let mut link = self.links.get_mut(link_id).expect("a backend's links live as long as it");
         if link.phase == Phase::Idle {
             self.connect(link_id);
-            link = self.links.get_mut(link_id).expect("connecting keeps shared links");
+            match self.links.get_mut(link_id) {
+                Some(connecting) => link = connecting,
+                // A session whose server has no address is gone at once.
+                None => return self.fail(id, Failure::Unresolved),
+            }
         }
         let backend = self.backends.get(link.backend).expect("a backend outlives its links");
         let Some(conn) = link.conn.filter(|_| link.is_open()) else {

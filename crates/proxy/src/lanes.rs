@@ -130,6 +130,9 @@ impl Worker {
         link.progress = now;
         remember(link, exchange, &Request::again(wire, is_redis));
         let backend_id = link.backend;
+        let waits = link.phase != Phase::Ready;
+        let backend = self.backends.get(backend_id).expect("a backend outlives its links");
+        backend.block.backend.waiting.add(u64::from(waits));
         self.send_on_lane(lane, wire);
         let backend = self.backend(backend_id);
         backend.block.backend.large_lanes.add(1);
@@ -148,6 +151,8 @@ impl Worker {
             (Phase::Ready, Some(conn)) => self.engine.write(conn, bytes),
             (phase, _) => {
                 link.waiting.extend_from_slice(bytes);
+                let backend = self.backends.get(link.backend).expect("it outlives its links");
+                backend.block.backend.waiting_bytes.add(bytes.len() as u64);
                 if phase == Phase::Idle {
                     self.connect(lane);
                 }

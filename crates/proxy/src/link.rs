@@ -49,6 +49,8 @@ pub struct Link {
     pub(crate) is_begun: bool,
     /// The client that a session belongs to; a session without one is free.
     pub(crate) client: Option<ClientId>,
+    /// It carries what no other client may inherit: invalidations go on as long as it lives.
+    pub(crate) is_spoiled: bool,
     /// Messages of subscriptions come on it, and nothing is owed.
     pub(crate) is_subscribed: bool,
     /// The client waits as long as it takes: a blocking command, a subscription.
@@ -209,6 +211,7 @@ impl Link {
             follow: Follow::new(Version::Two),
             is_begun: false,
             client: None,
+            is_spoiled: false,
             is_subscribed: false,
             is_patient: false,
             paused: false,

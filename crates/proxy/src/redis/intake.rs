@@ -28,6 +28,9 @@ const NO_FLUSH: &[u8] =
     b"-ERR flushing is not allowed on this listener; add \"flush\" to its `allow`\r\n";
 /// A request that is larger than the limit.
 const TOO_LARGE: &[u8] = b"-ERR Protocol error: request is larger than request_bytes_max\r\n";
+/// HELLO in the middle of a session.
+const NOT_NOW: &[u8] = b"-ERR HELLO cannot change the protocol while keys are watched, channels \
+    subscribed or tracking is on; send RESET first\r\n";
 /// What concerns more servers than a transaction has.
 const NOT_ON_ONE: &[u8] =
     b"-ERR this command concerns all servers of the pool and cannot be in a transaction\r\n";
@@ -143,6 +146,10 @@ impl Worker {
         let class = request.command.map_or(CommandClass::Other, class);
         let mut asked = asked(listener, is_resp3, is_muted, class, bytes);
         asked.may_change = !request.command.is_some_and(only_looks);
+        if request.verb() == Some(RedisVerb::Hello) && self.hello_would_part(id, request) {
+            self.reply_now(id, listener, asked, NOT_NOW);
+            return Step::Took(bytes);
+        }
         if !is_plain && let Some(step) = self.redis_answer(id, listener, request, asked) {
             return step;
         }
@@ -165,6 +172,16 @@ impl Worker {
             self.dispatch_leaf(exchange, id.index(), &listener.routes, leaf, request);
         }
         Step::Took(bytes)
+    }
+
+    /// Whether HELLO would change the protocol of a client whose own connection to a server keeps
+    /// the one it has.
+    fn hello_would_part(&self, id: ClientId, request: resp::Request<'_>) -> bool {
+        let redis = self.clients.get(id).and_then(|client| client.redis.as_deref());
+        let Some(redis) = redis else { return false };
+        let own: &[u8] = if redis.session.is_resp3() { b"3" } else { b"2" };
+        let has_session = redis.pinned.is_some() || redis.subscriber.is_some();
+        has_session && request.arguments > 1 && request.first != own
     }
 
     /// What a client that is subscribed in RESP2 says. `None` when the request takes its usual way.
@@ -477,9 +494,14 @@ impl Worker {
         let exchange = self.open(id, listener, listener.root, asked);
         let client = self.clients.get_mut(id).expect("the client was found above");
         let redis = client.redis.as_deref_mut().expect("a client that speaks RESP has this");
-        if is(1, b"TRACKING") {
-            let pinned = redis.pinned.get_or_insert_with(|| Pinned::new(listener));
-            pinned.is_tracking = is(2, b"ON");
+        let begins = is(1, b"TRACKING") && is(2, b"ON");
+        if begins {
+            redis.pinned.get_or_insert_with(|| Pinned::new(listener)).is_tracking = true;
+        } else if is(1, b"TRACKING") && is(2, b"OFF") && request.arguments == 3 {
+            // Anything longer is refused by the server, which then goes on.
+            if let Some(pinned) = redis.pinned.as_mut() {
+                pinned.is_tracking = false;
+            }
         }
         match redis.pinned.as_ref().and_then(|pinned| pinned.place) {
             Some((_, link)) => self.forward_on(exchange, link, &Request::Redis(request)),
@@ -487,6 +509,11 @@ impl Worker {
             None => {
                 self.dispatch(exchange, &listener.routes, listener.root, &Request::Redis(request))
             }
+        }
+        if begins && let Some((_, link)) = self.pinned(id).and_then(|pinned| pinned.place) {
+            let link = self.links.get_mut(link).expect("a pinned session is there");
+            link.is_spoiled = true;
+            link.is_patient = true;
         }
         Step::Took(asked.bytes as usize)
     }

@@ -11,7 +11,7 @@ use crate::client::ClientId;
 use crate::exchange::{Asked, Failure};
 use crate::forward::Request;
 use crate::intake::Step;
-use crate::link::{LinkId, Phase};
+use crate::link::{LinkId, Phase, Role};
 use crate::redis::{Subscriber, again};
 use crate::replies::Next;
 use crate::worker::{Listener, Worker};
@@ -91,6 +91,8 @@ impl Worker {
             (Phase::Ready, Some(conn)) => self.engine.write(conn, bytes),
             (phase, _) => {
                 link.waiting.extend_from_slice(bytes);
+                let backend = self.backends.get(link.backend).expect("it outlives its links");
+                backend.block.backend.waiting_bytes.add(bytes.len() as u64);
                 if phase == Phase::Idle {
                     self.connect(id);
                 }
@@ -126,6 +128,10 @@ impl Worker {
     /// A message, or whatever else comes on a subscriber's connection.
     pub(crate) fn read_push(&mut self, id: LinkId, reply: &[u8], used: usize) -> Next {
         let Some(link) = self.links.get_mut(id) else { return Next::Gone };
+        if link.role != Role::Session {
+            // Nobody has subscribed to anything on a connection that all share.
+            return self.out_of_step(id);
+        }
         let Some(client_id) = link.client else {
             // A message for nobody: the connection was not left as it should have been.
             self.drop_session(id);

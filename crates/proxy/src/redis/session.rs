@@ -182,6 +182,9 @@ impl Worker {
             }
             redis.pinned = None;
         }
+        if link.is_spoiled {
+            return self.drop_session(id);
+        }
         link.client = None;
         link.is_patient = false;
         let backend = link.backend;
