@@ -100,7 +100,8 @@ impl Nutcracker {
     }
     /// A counter of the statistics, by the names of its objects, such as `["pool", "server",
     /// "requests"]`.
-    /// A counter of the statistics, by the names of its objects, such as `["pool", "server", "requests"]`.
+    /// A counter of the statistics, by the names of its objects, such as
+    /// `["pool", "server", "requests"]`.
     #[track_caller]
     pub fn counter(&self, path: &[&str]) -> i64 {
         let text = self.stats();

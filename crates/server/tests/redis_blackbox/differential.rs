@@ -238,7 +238,8 @@ fn compare(twins: &Twins, seed: u64, version: &str) {
             let before: Vec<String> = batch[..n].iter().map(|r| show(r)).collect();
             assert!(
                 ours == reference,
-                "seed {seed}, RESP{version}, round {round}: {}\n got {}\n not {}\nafter {before:#?}",
+                "seed {seed}, RESP{version}, round {round}: {}\n got {}\n not {}\nafter \
+                 {before:#?}",
                 show(request),
                 show(&ours),
                 show(&reference)

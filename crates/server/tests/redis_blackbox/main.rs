@@ -40,8 +40,8 @@ impl Proxy {
         let addr = port::local();
         let names: Vec<String> = servers.iter().map(|s| format!("\"{s}\"")).collect();
         let config = format!(
-            "workers = 2\n[listeners.main]\naddress = \"{addr}\"\n{listener}\n[pools.main]\nprotocol = \
-             \"redis\"\nservers = [{}]\n{more}\n",
+            "workers = 2\n[listeners.main]\naddress = \"{addr}\"\n{listener}\n\
+             [pools.main]\nprotocol = \"redis\"\nservers = [{}]\n{more}\n",
             names.join(", ")
         );
         Proxy { keyway: Keyway::start(KEYWAY, &config), addr }
