@@ -20,7 +20,7 @@ use keyway_proto::resp;
 /// Asks a server in words that come back: as a plain bulk when nothing is subscribed any more, as
 /// the second element of an array while something is.
 const QUESTION: &[u8] = b"*2\r\n$4\r\nPING\r\n$23\r\nkeyway:still-subscribed\r\n";
-const FREE: &[u8] = b"$23\r\nkeyway:still-subscribed\r\n";
+pub(crate) const FREE: &[u8] = b"$23\r\nkeyway:still-subscribed\r\n";
 const SUBSCRIBED: &[u8] = b"*2\r\n$4\r\npong\r\n$23\r\nkeyway:still-subscribed\r\n";
 
 impl Worker {

@@ -5,6 +5,7 @@
 //! what they answer: only the order counts, so bytes that nobody asked for close the connection.
 
 use crate::link::LinkId;
+use crate::redis::pubsub::FREE;
 use crate::replies::Next;
 use crate::worker::Worker;
 use keyway_engine::Chunk;
@@ -47,8 +48,9 @@ impl Worker {
         };
         let kind = link.follow.kind();
         let was_begun = std::mem::take(&mut link.is_begun);
-        // In RESP3 messages are pushes, and what is owed is no push.
-        let is_message = link.is_subscribed && (!link.is_resp3 || link.pending.is_empty());
+        // In RESP3 messages are pushes, and only our question is owed; anything else is what the
+        // server says to a subscription that it refuses.
+        let is_message = link.is_subscribed && (!link.is_resp3 || &there[..used] != FREE);
         if is_message || kind == Some(Kind::Push) {
             return self.read_push(id, &there[..used], used);
         }

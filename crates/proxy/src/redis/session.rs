@@ -150,6 +150,13 @@ impl Worker {
             && pinned.place.is_some_and(|(_, link)| link == id)
         {
             is_caching = pinned.is_tracking;
+            if pinned.is_over() {
+                redis.pinned = None;
+            }
+        }
+        if let Some(pinned) = redis.pinned.as_mut()
+            && pinned.place.is_some_and(|(_, link)| link == id)
+        {
             pinned.place = None;
             // What it queued or watched is gone: its EXEC must not do half of it.
             pinned.is_dirty = true;
