@@ -187,9 +187,14 @@ impl Worker {
         self.forward_on(id, link, request);
     }
 
-    /// Queues a request on this connection, or fails it at once.
+    /// Queues a request on this connection, or fails it at once. Whether it was queued.
     #[inline]
-    pub(crate) fn forward_on(&mut self, id: ExchangeId, link_id: LinkId, request: &Request<'_>) {
+    pub(crate) fn forward_on(
+        &mut self,
+        id: ExchangeId,
+        link_id: LinkId,
+        request: &Request<'_>,
+    ) -> bool {
         let now = self.now;
         let mut link = self.links.get_mut(link_id).expect("a backend's links live as long as it");
         if link.phase == Phase::Idle {
@@ -197,13 +202,17 @@ impl Worker {
             match self.links.get_mut(link_id) {
                 Some(connecting) => link = connecting,
                 // A session whose server has no address is gone at once.
-                None => return self.fail(id, Failure::Unresolved),
+                None => {
+                    self.fail(id, Failure::Unresolved);
+                    return false;
+                }
             }
         }
         let backend = self.backends.get(link.backend).expect("a backend outlives its links");
         let Some(conn) = link.conn.filter(|_| link.is_open()) else {
             let failure = backend.last_failure;
-            return self.fail(id, failure);
+            self.fail(id, failure);
+            return false;
         };
         let limits = backend.link();
         let (depth_max, timeout) = (limits.depth_max, limits.read_timeout.as_nanos() as u64);
@@ -214,7 +223,8 @@ impl Worker {
             || queued > self.generation.config.limits.backend_bytes_max.max(bytes)
         {
             counters.overloads.add(1);
-            return self.fail(id, Failure::Overloaded);
+            self.fail(id, Failure::Overloaded);
+            return false;
         }
         counters.owed.add(1);
         counters.owed_bytes.add(bytes as u64);
@@ -239,6 +249,7 @@ impl Worker {
             }
         }
         remember(link, id, request);
+        true
     }
 }
 

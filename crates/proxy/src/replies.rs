@@ -329,6 +329,10 @@ impl Worker {
                 class.hits.add(1);
             }
         }
+        if link.role == Role::Session && is_error(kind) {
+            // What it refused may have been the end of something: nobody inherits that.
+            link.is_spoiled = true;
+        }
         if link.role != Role::Shared || backend.is_retired {
             self.link_idle(id);
         }

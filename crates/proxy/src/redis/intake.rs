@@ -197,8 +197,8 @@ impl Worker {
         if kind == Some(Kind::Subscribe) {
             let client = self.clients.get(id)?;
             let link = client.redis.as_deref()?.subscriber.as_ref()?.link;
-            self.send_to_subscription(link, request);
-            return Some(Step::Took(request.bytes.len()));
+            let is_sent = self.send_to_subscription(id, link, request);
+            return Some(if is_sent { Step::Took(request.bytes.len()) } else { Step::Closed });
         }
         self.subscriber_says(id, request)
     }
@@ -504,7 +504,7 @@ impl Worker {
             }
         }
         match redis.pinned.as_ref().and_then(|pinned| pinned.place) {
-            Some((_, link)) => self.forward_on(exchange, link, &Request::Redis(request)),
+            Some((_, link)) => self.say(exchange, id, link, request, true),
             None if redis.pinned.is_some() => self.in_transaction(exchange, id, place, request),
             None => {
                 self.dispatch(exchange, &listener.routes, listener.root, &Request::Redis(request))

@@ -47,7 +47,9 @@ impl Worker {
                 }
             },
         };
-        self.send_to_subscription(link, request);
+        if !self.send_to_subscription(id, link, request) {
+            return Step::Closed;
+        }
         if is_resp3 && self.links.contains(link) {
             // The client's other commands take another connection: they wait until the server has
             // carried this one out.
@@ -76,13 +78,29 @@ impl Worker {
         Ok(link)
     }
 
-    /// Passes a subscriber's command on as it is; nothing is owed for it.
-    pub(crate) fn send_to_subscription(&mut self, id: LinkId, request: resp::Request<'_>) {
+    /// Passes a subscriber's command on as it is; nothing is owed for it. False when the server
+    /// does not take what it is sent, and the client is gone.
+    pub(crate) fn send_to_subscription(
+        &mut self,
+        client: ClientId,
+        id: LinkId,
+        request: resp::Request<'_>,
+    ) -> bool {
+        let link = self.links.get(id);
+        let unsent = link.map_or(0, |link| {
+            link.conn.map_or(0, |conn| self.engine.unsent(conn)) + link.waiting.len()
+        });
+        let bytes = request.bytes.len();
+        if unsent + bytes > self.generation.config.limits.backend_bytes_max.max(bytes) {
+            self.close_client(client);
+            return false;
+        }
         self.scratch.clear();
         request.render(&mut self.scratch);
         let bytes = std::mem::take(&mut self.scratch);
         self.write_to_session(id, &bytes);
         self.scratch = bytes;
+        true
     }
 
     fn write_to_session(&mut self, id: LinkId, bytes: &[u8]) {
@@ -114,8 +132,8 @@ impl Worker {
         if subscriber.is_subscribed {
             // The server has the right words for what is not allowed now.
             subscriber.is_subscribed = false;
-            self.send_to_subscription(link, request);
-            return Some(Step::Took(request.bytes.len()));
+            let is_sent = self.send_to_subscription(id, link, request);
+            return Some(if is_sent { Step::Took(request.bytes.len()) } else { Step::Closed });
         }
         client.state.blocked = true;
         if !subscriber.is_asking {

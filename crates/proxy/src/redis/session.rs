@@ -259,7 +259,7 @@ impl Worker {
                 if is_over {
                     self.hold_behind(id, client_id);
                 }
-                self.forward_on(id, link, &Request::Redis(request));
+                self.say(id, client_id, link, request, true);
             }
             _ => {
                 if is_over {
@@ -285,7 +285,7 @@ impl Worker {
                 if let Some(pinned) = self.pinned(client_id) {
                     pinned.is_watching = true;
                 }
-                self.forward_on(id, link, &Request::Redis(request));
+                self.say(id, client_id, link, request, true);
             }
             Err(refusal) => {
                 self.forget_pin(client_id);
@@ -312,7 +312,7 @@ impl Worker {
         match place {
             Some((_, link)) => {
                 self.hold_behind(id, client_id);
-                self.forward_on(id, link, &Request::Redis(request));
+                self.say(id, client_id, link, request, true);
             }
             None => {
                 self.forget_pin(client_id);
@@ -334,7 +334,7 @@ impl Worker {
                 let discard = again(b"*1\r\n$7\r\nDISCARD\r\n");
                 let silent = self.open_silent(id, client_id);
                 self.hold_behind(silent, client_id);
-                self.forward_on(silent, link, &Request::Redis(discard));
+                self.say(silent, client_id, link, discard, true);
             }
             None => self.forget_pin(client_id),
         }
@@ -355,11 +355,41 @@ impl Worker {
                 let in_multi = self.pinned(client_id).is_some_and(|pinned| pinned.in_multi);
                 if !was_known && in_multi {
                     let multi = again(b"*1\r\n$5\r\nMULTI\r\n");
-                    self.forward_on(NOBODY, link, &Request::Redis(multi));
+                    self.say(NOBODY, client_id, link, multi, true);
                 }
-                self.forward_on(id, link, &Request::Redis(request));
+                self.say(id, client_id, link, request, false);
             }
             Err(refusal) => self.refuse(id, refusal),
+        }
+    }
+
+    /// Says something on a client's own connection. What could not be sent spoils the transaction,
+    /// and with a command that begins or ends one it is not known any more what holds there.
+    pub(crate) fn say(
+        &mut self,
+        id: ExchangeId,
+        client_id: ClientId,
+        link: LinkId,
+        request: resp::Request<'_>,
+        is_control: bool,
+    ) {
+        let is_there = self.links.contains(link);
+        if is_there && self.forward_on(id, link, &Request::Redis(request)) {
+            return;
+        }
+        if !is_there {
+            self.fail(id, Failure::Closed);
+        }
+        if is_control {
+            self.drop_session(link);
+        }
+        let Some(pinned) = self.pinned(client_id) else { return };
+        pinned.is_dirty |= pinned.in_multi || pinned.is_watching;
+        if is_control {
+            pinned.place = None;
+            if pinned.is_over() {
+                self.forget_pin(client_id);
+            }
         }
     }
 
@@ -441,7 +471,9 @@ impl Worker {
                 if let Some(redis) = client.and_then(|client| client.redis.as_deref_mut()) {
                     redis.is_blocked = true;
                 }
-                self.forward_on(id, link, &Request::Redis(request));
+                if !self.forward_on(id, link, &Request::Redis(request)) {
+                    self.drop_session(link);
+                }
             }
             Err(failure) => self.fail(id, failure),
         }
