@@ -185,6 +185,7 @@ impl Worker {
             }
         }
         pool.rebuild(ejection);
+        self.channels_moved = true;
         for (id, health) in pool.backends.iter().zip(&pool.health) {
             self.backend(*id).block.backend.ejected.set(u64::from(!health.is_in()));
         }

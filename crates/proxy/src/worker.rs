@@ -74,6 +74,8 @@ pub struct Worker {
     started: Nanos,
     mail: Receiver<Mail>,
     events: events::Sender,
+    /// A ring or the routes have changed: channels may live on another server now.
+    pub(crate) channels_moved: bool,
     /// When something is due.
     pub(crate) next_expiry: Nanos,
     random: u64,
@@ -187,6 +189,7 @@ impl Worker {
             started: setup.started,
             mail: setup.mail,
             events: setup.events,
+            channels_moved: false,
             next_expiry: now + SWEEP,
             random: 0x9e37_79b9_7f4a_7c15
                 ^ (setup.index as u64 + 1).wrapping_mul(0xd134_2543_de82_ef95),
@@ -244,6 +247,9 @@ impl Worker {
         if self.now >= self.next_expiry {
             self.expire();
             self.step_runs();
+        }
+        if std::mem::take(&mut self.channels_moved) {
+            self.close_deaf_subscribers();
         }
         self.engine.flush();
         self.counters.exchanges.set(self.exchanges.len() as u64);
@@ -357,6 +363,7 @@ impl Worker {
         let old = std::mem::replace(&mut self.routes, routes);
         self.old_routes.push(old);
         self.generation = generation;
+        self.channels_moved = true;
         self.retire_backends();
         self.counters.generation.set(self.generation.number);
         self.report(Report::Configured { generation: self.generation.number });

@@ -8,10 +8,12 @@
 
 use crate::backend::BackendId;
 use crate::client::ClientId;
+use crate::config::CommandClass;
 use crate::exchange::{Asked, Failure};
 use crate::forward::Request;
 use crate::intake::Step;
 use crate::link::{LinkId, Phase, Role};
+use crate::redis::dispatch::NO_KEY;
 use crate::redis::{Subscriber, again};
 use crate::replies::Next;
 use crate::worker::{Listener, Worker};
@@ -179,6 +181,26 @@ impl Worker {
         let subscriber = client.redis.as_deref_mut().and_then(|redis| redis.subscriber.take());
         if let Some(subscriber) = subscriber {
             self.drop_session(subscriber.link);
+        }
+    }
+
+    /// Closes the subscribers whose channels live on another server now, so that they subscribe
+    /// there: messages would pass them by.
+    pub(crate) fn close_deaf_subscribers(&mut self) {
+        let subscribers = self.clients.iter().filter_map(|(id, client)| {
+            let subscriber = client.redis.as_deref()?.subscriber.as_ref()?;
+            Some((id, client.listener, subscriber.link))
+        });
+        let subscribers: Vec<(ClientId, u32, LinkId)> = subscribers.collect();
+        for (id, listener, link) in subscribers {
+            let Some(listener) = self.listener(listener) else { continue };
+            let routes = &listener.routes;
+            let place = self.place_of(routes, listener.root, CommandClass::Other, NO_KEY);
+            let home = place.and_then(|place| self.backend_at(routes, place));
+            let now = self.links.get(link).map(|link| link.backend);
+            if now != home {
+                self.close_client(id);
+            }
         }
     }
 
