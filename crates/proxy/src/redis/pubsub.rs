@@ -198,7 +198,11 @@ impl Worker {
             let place = self.place_of(routes, listener.root, CommandClass::Other, NO_KEY);
             let home = place.and_then(|place| self.backend_at(routes, place));
             let now = self.links.get(link).map(|link| link.backend);
-            if now != home {
+            // The same server may be another backend by now, with other settings.
+            let address = |id: Option<BackendId>| {
+                id.and_then(|id| self.backends.get(id)).map(|backend| &backend.identity.address)
+            };
+            if address(now) != address(home) {
                 self.close_client(id);
             }
         }
