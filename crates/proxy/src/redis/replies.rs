@@ -59,6 +59,11 @@ impl Worker {
             return self.out_of_step(id);
         }
         let outcome = if was_begun { ReplyKind::Value } else { outcome(kind, there) };
+        if outcome == ReplyKind::End && self.is_lane_of_resp3(id) {
+            // Lanes speak RESP2, and a large value may have gone since it was seen.
+            self.give(id, outcome, b"_\r\n", 0.."_\r\n".len(), None);
+            return Next::Used(used);
+        }
         self.give(id, outcome, bytes, at..at + used, chunk);
         Next::Used(used)
     }
@@ -96,6 +101,13 @@ impl Worker {
         self.emit(pending.exchange, ReplyKind::Value, &bytes[at..], shared, false);
         self.slow_down_lane(id, pending.exchange);
         Next::Used(count)
+    }
+
+    /// Whether the reply on a lane is for a client that speaks RESP3.
+    fn is_lane_of_resp3(&self, id: LinkId) -> bool {
+        let Some(link) = self.links.get(id).filter(|link| link.is_lane()) else { return false };
+        let tenant = link.tenant.and_then(|tenant| self.exchanges.get(tenant));
+        tenant.is_some_and(|exchange| exchange.asked.is_resp3)
     }
 
     /// Whether an error says that the server cannot serve now, on a link where that counts as a
