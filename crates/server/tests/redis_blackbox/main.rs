@@ -11,6 +11,7 @@ mod large;
 mod pools;
 mod reload;
 mod sessions;
+mod upsets;
 
 use std::net::SocketAddr;
 
