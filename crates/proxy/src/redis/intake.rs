@@ -397,13 +397,12 @@ impl Worker {
             answers::Verdict::Proceed => {}
             answers::Verdict::Drop => return self.drop_client(id),
             answers::Verdict::Refused => {
-                self.spoil(id);
                 let reply = std::mem::take(&mut self.answer);
                 if request.verb() == Some(RedisVerb::Exec) {
                     let exchange = self.open(id, listener, listener.root, asked);
                     self.abort_transaction(exchange, id, &reply);
                 } else {
-                    self.reply_now(id, listener, asked, &reply);
+                    self.refuse_in_multi(id, listener, asked, &reply);
                 }
                 self.answer = reply;
                 return Step::Took(request.bytes.len());
@@ -416,11 +415,9 @@ impl Worker {
             self.transaction(exchange, id, listener, step, place, request);
         } else if !answers::may_be_queued(&request, listener.database, listener.config.allow.flush)
         {
-            self.spoil(id);
-            self.reply_now(id, listener, asked, NOT_IN_MULTI);
+            self.refuse_in_multi(id, listener, asked, NOT_IN_MULTI);
         } else if kind == Some(Kind::Sweep) && listener.backends > 1 {
-            self.spoil(id);
-            self.reply_now(id, listener, asked, NOT_ON_ONE);
+            self.refuse_in_multi(id, listener, asked, NOT_ON_ONE);
         } else {
             let place = self.session_place(listener, class, request);
             let exchange = self.open(id, listener, listener.root, asked);
@@ -433,6 +430,20 @@ impl Worker {
             }
         }
         Step::Took(request.bytes.len())
+    }
+
+    /// Refuses a command between MULTI and EXEC.
+    fn refuse_in_multi(
+        &mut self,
+        id: ClientId,
+        listener: &Rc<Listener>,
+        asked: Asked,
+        reply: &[u8],
+    ) {
+        self.spoil(id);
+        // A client that wants no replies gets no errors either.
+        let reply = if asked.noreply { b"" } else { reply };
+        self.reply_now(id, listener, asked, reply);
     }
 
     /// A command of the client's transaction was refused: EXEC will not do anything.
