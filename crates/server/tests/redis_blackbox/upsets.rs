@@ -244,8 +244,8 @@ fn subscriptions_to_a_server_that_does_not_read_are_bounded() {
     Client::tcp(addr).ask(words("PING"), "+PONG\r\n");
 }
 
-/// The server of a pool's channels changes with the file: subscribers of the old one are told by the
-/// end of their connections, and hear everything when they come back.
+/// The server of a pool's channels changes with the file: subscribers of the old one are told by
+/// the end of their connections, and hear everything when they come back.
 #[test]
 fn subscribers_of_a_server_that_left_are_closed() {
     let (_one, first) = redis_server(&[]);
