@@ -74,7 +74,8 @@ pub struct Worker {
     started: Nanos,
     mail: Receiver<Mail>,
     events: events::Sender,
-    /// A ring or the routes have changed: channels may live on another server now.
+    /// A ring or the routes have changed: channels may live on another server now, and servers may
+    /// be gone.
     pub(crate) channels_moved: bool,
     /// When something is due.
     pub(crate) next_expiry: Nanos,
@@ -250,6 +251,7 @@ impl Worker {
         }
         if std::mem::take(&mut self.channels_moved) {
             self.close_deaf_subscribers();
+            self.leave_gone_servers();
         }
         self.engine.flush();
         self.counters.exchanges.set(self.exchanges.len() as u64);

@@ -479,6 +479,29 @@ impl Worker {
         }
     }
 
+    /// Ends what waits on servers that no pool has any more: blocking commands get an error, clients
+    /// with tracking are closed. Transactions end by themselves.
+    pub(crate) fn leave_gone_servers(&mut self) {
+        let sessions = self.links.iter().filter(|(_, link)| link.role == Role::Session);
+        let patient = sessions.filter(|(_, link)| link.is_patient && !link.is_subscribed);
+        let patient: Vec<(LinkId, BackendId)> =
+            patient.map(|(id, link)| (id, link.backend)).collect();
+        for (id, backend) in patient {
+            if !self.is_in_routes(backend) {
+                self.lose_link(id, Failure::Closed);
+            }
+        }
+    }
+
+    /// Whether a pool of the routes in use has the server that this backend stands for, perhaps
+    /// with other settings.
+    fn is_in_routes(&self, id: BackendId) -> bool {
+        let address = |id: &BackendId| self.backends.get(*id).map(|known| &known.identity.address);
+        let own = address(&id);
+        let mut named = self.routes.pools.iter().flat_map(|pool| &pool.backends);
+        named.any(|other| address(other) == own)
+    }
+
     /// What ties a client to a server.
     pub(crate) fn pinned(&mut self, id: ClientId) -> Option<&mut Pinned> {
         self.clients.get_mut(id)?.redis.as_deref_mut()?.pinned.as_mut()
