@@ -479,14 +479,15 @@ impl Worker {
         }
     }
 
-    /// Ends what waits on servers that no pool has any more: blocking commands get an error, clients
-    /// with tracking are closed. Transactions end by themselves.
+    /// Closes clients with tracking whose server no pool has any more: their commands would go
+    /// there for ever. Transactions and blocking commands end by themselves.
     pub(crate) fn leave_gone_servers(&mut self) {
-        let sessions = self.links.iter().filter(|(_, link)| link.role == Role::Session);
-        let patient = sessions.filter(|(_, link)| link.is_patient && !link.is_subscribed);
-        let patient: Vec<(LinkId, BackendId)> =
-            patient.map(|(id, link)| (id, link.backend)).collect();
-        for (id, backend) in patient {
+        let open_ended = self.links.iter().filter(|(_, link)| {
+            link.role == Role::Session && link.is_spoiled && link.pending.is_empty()
+        });
+        let open_ended: Vec<(LinkId, BackendId)> =
+            open_ended.map(|(id, link)| (id, link.backend)).collect();
+        for (id, backend) in open_ended {
             if !self.is_in_routes(backend) {
                 self.lose_link(id, Failure::Closed);
             }

@@ -192,7 +192,8 @@ fn a_lost_connection_is_made_again() {
     let (report, status) = bench(fake.addr, args);
     assert_eq!((status, &report["wrong"]), (3, &Value::from(0)), "{report}");
     assert_eq!(report["disconnects"], 2, "{report}");
-    assert_eq!(fake.accepted(), 4);
+    // The load may be over before the second one has been made again.
+    assert!((3..=4).contains(&fake.accepted()), "{} connections", fake.accepted());
 }
 
 #[test]
