@@ -173,6 +173,10 @@ impl Worker {
             self.block(id, budget == 0);
             return Step::Blocked;
         }
+        if let Some(client) = self.clients.get_mut(id) {
+            // What it named is over: the next request need not look for it again.
+            client.on_lane = None;
+        }
         Step::Wait(0)
     }
 

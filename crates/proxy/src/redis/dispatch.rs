@@ -13,13 +13,14 @@ use crate::route::Node;
 use crate::routes::Routes;
 use crate::worker::Worker;
 use keyway_proto::memcached::ReplyKind;
+use keyway_proto::memcached::strict::PLACEHOLDER_KEY;
 use keyway_proto::resp;
 use keyway_proto::resp::command::Hashed;
 use std::rc::Rc;
 
 /// Stands for the key of commands that have none: they all go to one server of a pool. It is
 /// twemproxy's.
-pub(crate) const NO_KEY: &[u8] = b"placeholder";
+pub(crate) const NO_KEY: &[u8] = PLACEHOLDER_KEY;
 
 /// Where a key lives: the route at the end of its way and, in a pool, the backend's position.
 pub(crate) type Place = (RouteId, Option<usize>);

@@ -102,7 +102,7 @@ impl Worker {
     /// Bytes that are no request: says so and takes no more.
     fn redis_malformed(&mut self, id: ClientId, listener: &Listener, reason: &[u8]) -> Step {
         self.counters.malformed.add(1);
-        let asked = asked(listener, false, false, CommandClass::Other, 0);
+        let asked = asked(listener, false, false, None, 0);
         let exchange = self.open(id, listener, listener.root, asked);
         self.emit(exchange, ReplyKind::ServerError, reason, None, true);
         self.finish_client(id);
@@ -143,9 +143,8 @@ impl Worker {
         if in_multi {
             return self.queue_in_multi(id, listener, request, kind);
         }
-        let class = request.command.map_or(CommandClass::Other, class);
-        let mut asked = asked(listener, is_resp3, is_muted, class, bytes);
-        asked.may_change = !request.command.is_some_and(only_looks);
+        let asked = asked(listener, is_resp3, is_muted, request.command, bytes);
+        let class = asked.class;
         if request.verb() == Some(RedisVerb::Hello) && self.hello_would_part(id, request) {
             self.reply_now(id, listener, asked, NOT_NOW);
             return Step::Took(bytes);
@@ -162,9 +161,10 @@ impl Worker {
         let key = request.first_key().unwrap_or(NO_KEY);
         let leaf = listener.routes.table.resolve(listener.root, class, key);
         let exchange = self.open(id, listener, leaf, asked);
-        if kept.is_some() && self.goes_with_session(id, listener, class, request) {
-            let place = self.session_place(listener, class, request);
-            self.in_transaction(exchange, id, place.unwrap_or(None), request);
+        if kept.is_some()
+            && let Some(place) = self.place_with_session(id, listener, class, request)
+        {
+            self.in_transaction(exchange, id, place, request);
         } else if !request.command.is_some_and(|command| command.has_one_key) {
             self.dispatch(exchange, &listener.routes, listener.root, &Request::Redis(request));
         } else {
@@ -355,10 +355,10 @@ impl Worker {
             }
             Some(Kind::Sweep) => {
                 let whole = Whole::of(request)?;
-                let place = self.session_place(listener, asked.class, request).flatten();
                 let exchange = self.open(id, listener, listener.root, asked);
                 if is_kill(request) && listener.backends == 1 {
                     // On a shared connection it would wait behind what it is to end.
+                    let place = self.session_place(listener, asked.class, request).flatten();
                     self.block_on(exchange, id, place, request);
                     return Some(Step::Took(bytes));
                 }
@@ -386,8 +386,7 @@ impl Worker {
         let client = self.clients.get_mut(id).expect("consume found the client");
         let redis = client.redis.as_deref_mut().expect("a client that speaks RESP has this");
         let (is_resp3, is_muted) = (redis.session.is_resp3(), redis.session.is_muted());
-        let class = request.command.map_or(CommandClass::Other, class);
-        let asked = asked(listener, is_resp3, is_muted, class, request.bytes.len());
+        let asked = asked(listener, is_resp3, is_muted, request.command, request.bytes.len());
         if matches!(request.verb(), Some(RedisVerb::Quit | RedisVerb::Reset)) {
             let step = self.redis_answer(id, listener, request, asked);
             return step.unwrap_or(Step::Closed);
@@ -419,7 +418,7 @@ impl Worker {
         } else if kind == Some(Kind::Sweep) && listener.backends > 1 {
             self.refuse_in_multi(id, listener, asked, NOT_ON_ONE);
         } else {
-            let place = self.session_place(listener, class, request);
+            let place = self.session_place(listener, asked.class, request);
             let exchange = self.open(id, listener, listener.root, asked);
             match place {
                 Some(place) => self.in_transaction(exchange, id, place, request),
@@ -475,19 +474,19 @@ impl Worker {
         Some(self.backend_at(routes, place))
     }
 
-    /// Whether a request of a client that watches keys, or caches, belongs on its own connection:
-    /// it would otherwise see and do things from the side.
-    fn goes_with_session(
+    /// Where a request of a client that watches keys, or caches, goes if it belongs on its own
+    /// connection: it would otherwise see and do things from the side.
+    fn place_with_session(
         &mut self,
         id: ClientId,
         listener: &Rc<Listener>,
         class: CommandClass,
         request: resp::Request<'_>,
-    ) -> bool {
+    ) -> Option<Option<BackendId>> {
         let place = self.session_place(listener, class, request).flatten();
-        let Some(pinned) = self.pinned(id) else { return false };
-        let Some((backend, _)) = pinned.place else { return false };
-        pinned.is_tracking || place == Some(backend)
+        let pinned = self.pinned(id)?;
+        let (backend, _) = pinned.place?;
+        (pinned.is_tracking || place == Some(backend)).then_some(place)
     }
 
     /// A command that is about the client's own connection to a server.
@@ -521,8 +520,10 @@ impl Worker {
                 self.dispatch(exchange, &listener.routes, listener.root, &Request::Redis(request))
             }
         }
-        if begins && let Some((_, link)) = self.pinned(id).and_then(|pinned| pinned.place) {
-            let link = self.links.get_mut(link).expect("a pinned session is there");
+        if begins
+            && let Some((_, link)) = self.pinned(id).and_then(|pinned| pinned.place)
+            && let Some(link) = self.links.get_mut(link)
+        {
             link.is_spoiled = true;
             link.is_patient = true;
         }
@@ -624,7 +625,7 @@ fn asked(
     listener: &Listener,
     is_resp3: bool,
     is_muted: bool,
-    class: CommandClass,
+    command: Option<&Command>,
     bytes: usize,
 ) -> Asked {
     let voice = match listener.config.compat {
@@ -634,10 +635,10 @@ fn asked(
     };
     Asked {
         verb: Verb::Unknown,
-        class,
+        class: command.map_or(CommandClass::Other, class),
         voice,
         is_resp3,
-        may_change: class != CommandClass::Get,
+        may_change: !command.is_some_and(only_looks),
         noreply: is_muted,
         quiet: false,
         bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
